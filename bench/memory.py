@@ -1,0 +1,187 @@
+"""Memory predicted by the plan beside the peak of real runs of `python -m training`.
+
+    python bench/memory.py OUT.jsonl [--only NAME...]
+    python bench/memory.py OUT.jsonl --table
+
+Every case is a process of its own: text is split, two steps are learned, the model is
+saved, read back and measured. The peak is the operating system's (ru_maxrss). The large
+base is random, with the sample base's tokenizer and 32,000 rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+
+from training.spec import (  # noqa: E402
+    ContinuePretraining,
+    Corpus,
+    Data,
+    Device,
+    Evaluate,
+    JobSpec,
+    Prepare,
+    StageSettings,
+)
+
+STORIES = ROOT.parent / "shared/data/base-models/stories260K"
+TEXT = ROOT / "samples/swahili"
+CHARACTERS = 60_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A base and the settings of continue_pretraining."""
+
+    base: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+SMALL = {"block_tokens": 256, "batch_blocks": 16}
+LARGE = {"block_tokens": 256, "batch_blocks": 8}
+LORA = {"method": "lora", "lora_rank": 16, "lora_alpha": 32}
+TWICE = {"gradient_checkpointing": "on"}
+CASES = {
+    "base-en full": Case("base-en", SMALL),
+    "base-en lora": Case("base-en", SMALL | LORA),
+    "stories260K full": Case("stories260K", SMALL),
+    "58M full 256": Case("58M", LARGE),
+    "58M full 512": Case("58M", LARGE | {"block_tokens": 512, "batch_blocks": 4}),
+    "58M full 256 checkpointing": Case("58M", LARGE | TWICE),
+    "58M lora 256": Case("58M", LARGE | LORA),
+    "58M lora 512": Case(
+        "58M", LARGE | LORA | {"block_tokens": 512, "batch_blocks": 4}
+    ),
+    "58M lora 256 checkpointing": Case("58M", LARGE | LORA | TWICE),
+    "58M full 256 bfloat16": Case("58M", LARGE | {"precision": "bfloat16"}),
+}
+
+
+def base_folder(name: str, folder: Path) -> Path:
+    """The base of a case; the random one is made."""
+    if name == "base-en":
+        return ROOT / "samples/base-en"
+    if name == "stories260K":
+        return STORIES
+    path = folder / name
+    if not path.is_dir():
+        code = (
+            "import sys, torch; from transformers import AutoConfig as C, "
+            "AutoModelForCausalLM as M, AutoTokenizer as T; "
+            "t = T.from_pretrained(sys.argv[1]); t.save_pretrained(sys.argv[2]); "
+            "c = C.from_pretrained(sys.argv[1], vocab_size=32000, hidden_size=512, "
+            "num_hidden_layers=8, intermediate_size=1376, num_attention_heads=8, "
+            "num_key_value_heads=8, tie_word_embeddings=False); torch.manual_seed(1); "
+            "M.from_config(c).save_pretrained(sys.argv[2])"
+        )
+        base = str(ROOT / "samples/base-en")
+        subprocess.run([sys.executable, "-c", code, base, str(path)], check=True)
+    return path
+
+
+def job(case: Case, folder: Path) -> JobSpec:
+    """Split, learn two steps, measure."""
+    text = folder / "text.jsonl"
+    if not text.is_file():
+        whole = "\n".join(
+            p.read_text(encoding="utf-8") for p in sorted(TEXT.glob("*.txt"))
+        )[:CHARACTERS]
+        rows = [whole[i : i + 1_000] for i in range(0, len(whole), 1_000)]
+        lines = [json.dumps({"text": row}) + "\n" for row in rows]
+        text.write_text("".join(lines), encoding="utf-8")
+    values = {"steps": 2, "evaluations": 1, "precision": "float32"} | case.settings
+    stages: tuple[StageSettings, ...] = (
+        Prepare(),
+        ContinuePretraining(**values),
+        Evaluate(sample_tokens=1),
+    )
+    corpus = Corpus(path=str(text), kind="monolingual", languages=("sw",))
+    return JobSpec(
+        job="memory",
+        language="sw",
+        base=str(base_folder(case.base, folder)),
+        data=Data(target=(corpus,)),
+        stages=stages,
+        device=Device(kind="cpu", threads=1),
+    )
+
+
+def peak(spec: JobSpec, folder: Path) -> tuple[int, float]:
+    """(bytes of the peak, seconds) of a run; raises RuntimeError where it fails."""
+    run = Path(tempfile.mkdtemp(dir=folder))
+    path = run / "spec.json"
+    path.write_text(json.dumps(spec.as_json()), encoding="utf-8")
+    began = time.monotonic()
+    with (run / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "training", str(path), str(run)],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError((run / "log").read_text()[-2_000:])
+    return usage.ru_maxrss * 1024, time.monotonic() - began
+
+
+def predicted(spec: JobSpec) -> dict[str, int]:
+    """The parts that the launch page shows, in bytes, with the whole as `memory`."""
+    import django
+
+    django.setup()
+    from webapp.bases.passport import read_passport
+    from webapp.jobs.planning import memory
+
+    parts = memory.parts(read_passport(Path(spec.base)), spec.stages)
+    return {**parts, "memory": sum(parts.values())}
+
+
+def table(path: Path) -> str:
+    """What is in the file as Markdown; predictions are made anew."""
+    lines = ["| run | predicted MB | measured MB | off by |", "|---|---|---|---|"]
+    measured = [json.loads(line) for line in path.read_text().splitlines()]
+    with tempfile.TemporaryDirectory() as name:
+        for row in measured:
+            spec = job(CASES[row["case"]], Path(name))
+            found = predicted(spec)["memory"]
+            off = found / row["bytes"] - 1
+            lines.append(
+                f"| {row['case']} | {found / 1e6:,.0f} | {row['bytes'] / 1e6:,.0f} | "
+                f"{100 * off:+.0f} % |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", nargs="*", default=list(CASES))
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    if options.table:
+        sys.stdout.write(table(options.out) + "\n")
+        return
+    with tempfile.TemporaryDirectory() as name:
+        for case in options.only:
+            size, seconds = peak(job(CASES[case], Path(name)), Path(name))
+            row = {"case": case, "bytes": size, "seconds": round(seconds, 1)}
+            with options.out.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Rows of parallel text and dictionaries: two sides and the languages they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two texts that mean the same, with their languages (BCP 47)."""
+
+    languages: tuple[str, str]
+    texts: tuple[str, str]
+
+    def text(self, language: str) -> str:
+        """The side in `language`; "" where neither is."""
+        found = dict(zip(self.languages, self.texts, strict=True))
+        return found.get(language, "")
+
+
+def read_pairs(rows: Iterable[dict[str, Any]]) -> Iterator[Pair]:
+    """The rows {"source", "target", "languages"} that have both sides, one at a time."""
+    for row in rows:
+        source = str(row.get("source") or "").strip()
+        target = str(row.get("target") or "").strip()
+        if source and target:
+            first, second = row["languages"]
+            yield Pair((first, second), (source, target))
+
+
+def side_of(languages: Sequence[str], language: str) -> int | None:
+    """Which of two languages is `language`: by the whole tag, else by the language alone
+    (kk-Cyrl finds kk); None where neither is."""
+    for form in (str.lower, _alone):
+        named = [form(tag) for tag in languages]
+        if form(language) in named:
+            return named.index(form(language))
+    return None
+
+
+def _alone(tag: str) -> str:
+    return tag.partition("-")[0].lower()

@@ -1,0 +1,135 @@
+"""The loss over a large vocabulary, in chunks of tokens.
+
+The logits of a batch are the largest tensor of a small model with a large vocabulary:
+4,096 tokens over 128,000 rows are 2 GB, and their gradient as much again. Here body and
+head are computed apart: of the hidden states a chunk at a time goes through the head to
+its loss and straight back, so that the logits of one chunk are all there ever is (Hsu et
+al. 2024, Liger kernel, do the same inside one kernel). Only tokens that are learned go
+through the head at all. Sums are added in another order and nothing else differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
+
+from training.data.packing import IGNORED
+from training.spec import LOGITS_AT_ONCE
+
+# Rounding of two ways to the same logits, beside the largest of them.
+SAME_LOGITS = 1e-4
+
+Context = Callable[[], AbstractContextManager[Any]]
+
+
+class HeadLoss:
+    """Body, head and what the family does to logits, found once for a model.
+
+    Where body and head do not give the logits of the model itself, `whole` is true and
+    the model's own forward pass is used.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        causal = model.get_base_model() if hasattr(model, "peft_config") else model
+        self.causal = causal
+        config = causal.config.get_text_config()
+        self.cap = getattr(config, "final_logit_softcapping", None)
+        device = next(causal.parameters()).device
+        self.tokens = max(1, LOGITS_AT_ONCE[device.type] // config.vocab_size)
+        self.whole = not self._agrees(device)
+
+    def backward(
+        self,
+        inputs: Mapping[str, Any],
+        labels: torch.Tensor,
+        tokens: int,
+        cast: Context,
+    ) -> float:
+        """Add the gradients of the summed loss over `tokens`; returns that loss.
+
+        `labels` [rows, positions] stand where they are predicted, IGNORED elsewhere;
+        `cast` makes the context of mixed precision.
+        """
+        if self.whole:
+            with cast():
+                logits = self.model(**inputs).logits
+            loss = _summed(logits.flatten(0, -2), labels.flatten()) / max(1, tokens)
+            loss.backward()
+            return loss.item()
+        with cast():
+            hidden, labels = self._hidden(inputs, labels)
+        leaf = hidden.detach().requires_grad_(hidden.requires_grad)
+        total = torch.zeros((), device=hidden.device)
+        chunks = (leaf.split(self.tokens), labels.split(self.tokens))
+        for part, wanted in zip(*chunks, strict=True):
+            with cast():
+                logits = self._logits(part)
+            loss = _summed(logits, wanted) / max(1, tokens)
+            loss.backward()
+            total += loss.detach()
+        if leaf.grad is not None:
+            hidden.backward(leaf.grad)
+        return total.item()
+
+    def summed(self, inputs: Mapping[str, Any], labels: torch.Tensor) -> torch.Tensor:
+        """The summed loss as a tensor that somebody else goes back from: the logits of a
+        chunk are then computed twice."""
+        if self.whole:
+            return _summed(self.model(**inputs).logits.flatten(0, -2), labels.flatten())
+        hidden, labels = self._hidden(inputs, labels)
+
+        def loss(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+            return _summed(self._logits(part), wanted)
+
+        chunks = (hidden.split(self.tokens), labels.split(self.tokens))
+        if len(hidden) <= self.tokens:
+            return loss(hidden, labels)
+        parts = [
+            checkpoint(loss, part, wanted, use_reentrant=False)
+            for part, wanted in zip(*chunks, strict=True)
+        ]
+        return torch.stack(parts).sum()
+
+    def _hidden(
+        self, inputs: Mapping[str, Any], labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states [tokens, width] and labels [tokens] of what is learned."""
+        hidden = self.causal.base_model(**inputs).last_hidden_state.flatten(0, -2)
+        labels = labels.flatten()
+        learned = (labels != IGNORED).nonzero().flatten()
+        if len(learned) < len(labels):
+            hidden, labels = hidden.index_select(0, learned), labels[learned]
+        return hidden, labels
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[tokens, rows], as the family's own forward pass ends."""
+        logits = self.causal.get_output_embeddings()(hidden)
+        if self.cap is None:
+            return logits
+        return torch.tanh(logits / self.cap) * self.cap
+
+    @torch.no_grad()
+    def _agrees(self, device: torch.device) -> bool:
+        """Whether body and head give what the model gives, on a few tokens."""
+        if self.causal.base_model is self.causal:
+            return False
+        training = self.model.training
+        self.model.eval()
+        ids = torch.arange(4, device=device)[None] % self.causal.config.vocab_size
+        whole = self.model(input_ids=ids, use_cache=False).logits[0].float()
+        body = self.causal.base_model(input_ids=ids, use_cache=False)
+        found = self._logits(body.last_hidden_state)[0].float()
+        self.model.train(training)
+        if found.shape != whole.shape:
+            return False
+        return bool((found - whole).abs().max() <= SAME_LOGITS * whole.abs().max())
+
+
+def _summed(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")

@@ -1,0 +1,54 @@
+"""Which stage may follow which: refused before any work, for hours may lie between them.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+from training.errors import SpecInvalid
+from training.spec import JobSpec, StageSettings
+
+# Stages that read nothing of what `prepare` divides.
+WITHOUT_PREPARE = ("prepare", "merge_models")
+# Stages that leave additions beside the model, and those that read the model alone.
+LEAVE_ADDITIONS = ("tune_instructions", "align_preferences")
+READ_THE_MODEL = (
+    "extend_vocabulary",
+    "distil_embeddings",
+    "continue_pretraining",
+    "merge_models",
+    "evaluate",
+)
+# Additions of these methods are put into the weights by the stage itself.
+MERGED_BY_THE_STAGE = ("qlora", "loftq")
+
+
+def check_order(spec: JobSpec) -> None:
+    """Raise SpecInvalid where a stage would lack what it reads, or would go on from a
+    model without the additions that were learned before."""
+    if not spec.stages:
+        raise SpecInvalid("stages", "are empty: name at least one thing to do")
+    prepared, loose = False, ""
+    for settings in spec.stages:
+        name = settings.stage
+        if not prepared and name not in WITHOUT_PREPARE:
+            raise SpecInvalid(
+                "stages", f"{name} needs the divided text; put prepare before it"
+            )
+        if loose and name in READ_THE_MODEL:
+            raise SpecInvalid(
+                "stages",
+                f"{name} would go on without what {loose} has learned; put merge "
+                "between them",
+            )
+        prepared = prepared or name == "prepare"
+        if _leaves_additions(settings):
+            loose = name
+        elif name == "merge":
+            loose = ""
+
+
+def _leaves_additions(settings: StageSettings) -> bool:
+    if settings.stage not in LEAVE_ADDITIONS:
+        return False
+    return getattr(settings, "method", "") not in MERGED_BY_THE_STAGE

@@ -1,0 +1,1 @@
+"""Continued pretraining: the loop, what learns in it, what follows each step."""

@@ -1,0 +1,445 @@
+"""The pretraining loop: steps, curves, checkpoints; resumed runs end in equal weights.
+
+`training/stages/continue_pretraining.py` builds the parts; here they run. The text of a
+step follows from its number alone (training/data/packing.py), the learning rate and the
+weights that learn too (training/pretraining/selection.py), and weights, optimizer and
+generators come back from the checkpoint: a run that was killed computes what it would
+have computed.
+
+What else happens to the weights at the end of a step is a follower: it has
+`after_step(step, optimizer)`, `kept()` for the checkpoint and `restore(kept)`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from training import checkpoints, compute, forward_passes, manifest, optimisation
+from training.data.packing import Batch, Packer
+from training.errors import Diverged, SpecInvalid, Stopped
+from training.evaluation.evaluator import Evaluator
+from training.events import EventWriter
+from training.head_loss import HeadLoss
+from training.micro_batches import MicroBatches, drop_gradients
+from training.pretraining.averaging import Averaging
+from training.pretraining.branches import Branching
+from training.pretraining.forgetting import Forgetting
+from training.pretraining.selection import Selection
+from training.run import StopFlag
+from training.spec import ContinuePretraining
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+STAGE = ContinuePretraining.stage
+SECONDS_BETWEEN_PROGRESS = 1.0
+WARMUP_STEPS_NOT_TIMED = 3
+# Speeds follow the last hundred steps or so: each step counts this much less than the
+# next one.
+FADE = 0.99
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Decided once and stored: a resumed run follows the same plan."""
+
+    steps: int
+    evaluations: int
+    precision: str
+    seconds_per_step: dict[str, float]
+    seconds_per_evaluation: float
+    identity: dict[str, Any]
+
+
+class Pretraining:
+    """A model, its text and what is done with them."""
+
+    def __init__(
+        self,
+        *,
+        model: PreTrainedModel,
+        selection: Selection,
+        new_rows: Sequence[int],
+        packer: Packer,
+        evaluator: Evaluator,
+        settings: ContinuePretraining,
+        device: torch.device,
+        work: Path,
+        run_dir: Path,
+        events: EventWriter,
+        stop: StopFlag,
+    ) -> None:
+        self.model = model
+        self.selection = selection
+        self.new_rows = new_rows
+        self.packer = packer
+        self.evaluator = evaluator
+        self.settings = settings
+        self.device = device
+        self.work = work
+        self.run_dir = run_dir
+        self.events = events
+        self.stop = stop
+        self.trained = selection.weights
+        self.head_loss = HeadLoss(model)
+        self.micro_batches = MicroBatches(
+            work / "micro_batches.json",
+            forward_passes.prepare(
+                model,
+                settings.gradient_checkpointing,
+                packer.block_tokens,
+                self.trained.values(),
+            ),
+            events,
+        )
+        self.at_step = 0
+        self.peak = optimisation.peak_learning_rate(
+            model.config.get_text_config().hidden_size,
+            settings.method,
+            given=settings.learning_rate,
+            base_final=settings.base_final_learning_rate,
+        )
+        self.optimizer = self._optimizer()
+        self.branching: Branching | None = None
+        self.followers: dict[str, Averaging | Branching | Forgetting] = {}
+        self.evaluations: list[dict[str, Any]] = []
+
+    def make_plan(self, identity: dict[str, Any], seconds_used: float) -> Plan:
+        """The stored plan, or a new one from a measurement of speed.
+
+        The measurement runs real steps at a learning rate of 0, which leave every weight
+        as it is; optimizer and generators are put back. Raises SpecInvalid where a
+        stored plan belongs to other settings or other text.
+        """
+        path = self.work / "plan.json"
+        if path.is_file():
+            plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
+            for name, value in identity.items():
+                if plan.identity.get(name) != value:
+                    raise SpecInvalid(
+                        f"{STAGE}.{name}",
+                        "has changed since this run began; start a new job instead",
+                    )
+            return plan
+        began = time.monotonic()
+        first = self.measure(0)
+        evaluation = time.monotonic() - began
+        seconds: dict[str, float] = {}
+        precision = self.settings.precision
+        if precision == "auto" or not self.settings.steps:
+            precision, seconds = compute.choose_precision(precision, self._time_steps)
+        used = seconds_used + time.monotonic() - began
+        steps, evaluations = self._counts(seconds.get(precision), evaluation, used)
+        plan = Plan(
+            steps=steps,
+            evaluations=evaluations,
+            precision=precision,
+            seconds_per_step=seconds,
+            seconds_per_evaluation=round(evaluation, 3),
+            identity=identity,
+        )
+        manifest.write_json(path, asdict(plan))
+        self.events.write("evaluation", stage=STAGE, total=plan.steps, **first)
+        return plan
+
+    def train(self, plan: Plan) -> float | None:
+        """Run all steps that are left; returns the mean loss of the last tenth, None
+        where the checkpoint was of the last step.
+
+        Raises Diverged, and Stopped once a checkpoint is on disk.
+        """
+        due = evaluation_steps(plan.steps, plan.evaluations)
+        self.follow(plan, due)
+        if self.branching:
+            due = frozenset(self.branching.round_end(step) for step in due)
+        step = self.resume()
+        if step == plan.steps:
+            self.evaluate(step, plan.steps)
+        batches = self.packer.batches(step, plan.steps)
+        progress = Progress(self.events, plan, len(due))
+        saved, losses = time.monotonic(), []
+        self.model.train()
+        while step < plan.steps:
+            if self.stop.requested:
+                self.save(step)
+                raise Stopped
+            rate = self.rate(step, plan.steps)
+            self.at_step = step
+            self.selection.begin(step, self.optimizer)
+            batch = next(batches)
+            loss = self.step(batch, rate, plan.precision)
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"The loss stopped being a number at step {step + 1} of "
+                    f"{plan.steps}; the last checkpoint is kept."
+                )
+            step += 1
+            for follower in self.followers.values():
+                follower.after_step(step, self.optimizer)
+            if step > plan.steps * 0.9:
+                losses.append(loss)
+            progress.step(step, loss, rate, batch)
+            if step in due:
+                self.evaluate(step, plan.steps)
+                progress.pause()
+            if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
+                self.save(step)
+                progress.pause()
+                saved = time.monotonic()
+        return round(sum(losses) / len(losses), 4) if losses else None
+
+    def follow(self, plan: Plan, due: Iterable[int]) -> None:
+        """Make the followers that the settings ask for; raises SpecInvalid where there
+        are not enough steps for them."""
+        settings = self.settings
+        if settings.average_last:
+            self.followers["average"] = Averaging(
+                self.trained, settings.average_last, due
+            )
+        if settings.branches > 1:
+            if plan.steps < settings.branches * settings.rounds:
+                raise SpecInvalid(
+                    f"{STAGE}.rounds",
+                    f"{plan.steps} steps are too few for {settings.rounds} rounds of "
+                    f"{settings.branches} branches",
+                )
+            self.branching = Branching(
+                self.trained,
+                branches=settings.branches,
+                rounds=settings.rounds,
+                total=plan.steps,
+                merge=settings.branch_merge,
+            )
+            self.followers["branches"] = self.branching
+        if settings.forget_every_steps:
+            matrices = (
+                self.model.get_input_embeddings(),
+                self.model.get_output_embeddings(),
+            )
+            self.followers["forgetting"] = Forgetting(
+                [module.weight for module in matrices if module is not None],
+                self.new_rows if settings.forget_rows == "new_rows" else None,
+                every=settings.forget_every_steps,
+                until=settings.forget_until_share,
+                total=plan.steps,
+            )
+
+    def rate(self, step: int, total: int) -> float:
+        """The learning rate of a step."""
+        if self.branching:
+            step, total = self.branching.schedule_step(step)
+        return optimisation.learning_rate_at(
+            step,
+            total,
+            peak=self.peak,
+            warmup_share=self.settings.warmup_share,
+            final_share=self.settings.final_learning_rate_share,
+            schedule=self.settings.schedule,
+            decay_share=self.settings.decay_share,
+            start=self.settings.base_final_learning_rate,
+        )
+
+    def step(self, batch: Batch, rate: float, precision: str) -> float:
+        """One optimizer step on a batch; returns nats per token. No step is made where
+        the gradient is not finite: then nan is returned."""
+        total = self.micro_batches.attempt(
+            self.at_step,
+            tuple(batch.ids.shape),
+            lambda rows: self._add_gradients(batch, rows, precision),
+            drop_gradients(self.trained.values()),
+        )
+        self.selection.clear_gradients()
+        norm = optimisation.clip_gradients(self.trained.values())
+        if not math.isfinite(norm):
+            return math.nan
+        optimisation.set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def evaluate(self, step: int, total: int) -> None:
+        """A point of the curves and the prompts' answers, written as an event."""
+        self.events.write("evaluation", stage=STAGE, total=total, **self.measure(step))
+
+    def measure(self, step: int) -> dict[str, Any]:
+        """Bits per byte and answers as they are after `step` steps."""
+        bits = self.evaluator.bits_per_byte()
+        evaluation = {
+            "step": step,
+            "target_bits_per_byte": bits["target"],
+            "protected_bits_per_byte": bits["protected"],
+            "samples": self.evaluator.samples(),
+        }
+        self.evaluations.append(evaluation)
+        return evaluation
+
+    def save(self, step: int) -> Path:
+        """Write a checkpoint and its event."""
+        kept = {
+            f"{name}/{key}": tensor
+            for name, follower in self.followers.items()
+            for key, tensor in follower.kept().items()
+        }
+        folder, digest = checkpoints.save(
+            self.work / "checkpoints", step, self.trained, self.optimizer, kept
+        )
+        self.events.write(
+            "checkpoint",
+            stage=STAGE,
+            step=step,
+            path=folder.relative_to(self.run_dir).as_posix(),
+            manifest_sha256=digest,
+        )
+        return folder
+
+    def resume(self) -> int:
+        """Go back to the newest whole checkpoint; returns its step, or 0."""
+        folder = checkpoints.newest(self.work / "checkpoints")
+        if folder is None:
+            return 0
+        step = checkpoints.load(folder, self.trained, self.optimizer)
+        kept = checkpoints.kept_tensors(folder)
+        for name, follower in self.followers.items():
+            prefix = f"{name}/"
+            follower.restore(
+                {
+                    key.removeprefix(prefix): tensor
+                    for key, tensor in kept.items()
+                    if key.startswith(prefix)
+                }
+            )
+        self.events.note(f"Going on from the checkpoint of step {step}.")
+        return step
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        return optimisation.make_optimizer(
+            self.model,
+            learning_rate=self.peak,
+            weight_decay=self.settings.weight_decay,
+            embedding_rate_share=self.settings.embedding_rate_share,
+            lora_plus_ratio=self.settings.lora_plus_ratio,
+        )
+
+    def _add_gradients(self, batch: Batch, rows: int, precision: str) -> float:
+        """Gradients of a batch, `rows` of it at a time; returns nats per token."""
+        config = self.model.config
+        return sum(
+            self.head_loss.backward(
+                part.inputs(self.device, config._attn_implementation, config),
+                part.labels.to(self.device),
+                batch.tokens,
+                lambda: compute.autocast(self.device, precision),
+            )
+            for part in batch.parts(rows)
+        )
+
+    def _time_steps(self, precision: str) -> float:
+        """Median seconds of a step that changes nothing."""
+        state = compute.random_state()
+        # In the middle of a cycle of lengths neither the shortest nor the longest come.
+        batches = self.packer.batches(self.packer.cycle // 2)
+        self.model.train()
+        self.selection.begin(0, self.optimizer)
+        try:
+            seconds = compute.seconds_per_call(
+                lambda: self.step(next(batches), 0.0, precision)
+            )
+        finally:
+            self.selection.free()
+            self.optimizer = self._optimizer()
+            compute.restore_random_state(state)
+        return seconds
+
+    def _counts(
+        self, per_step: float | None, evaluation: float, used: float
+    ) -> tuple[int, int]:
+        """Steps and evaluations: as set, or what fits into the minutes and the passes
+        over the text."""
+        if self.settings.steps or per_step is None:
+            return self.settings.steps, self.settings.evaluations
+        steps, evaluations = compute.fit_into(
+            self.settings.minutes,
+            used=used,
+            per_step=per_step,
+            evaluations=self.settings.evaluations,
+            per_evaluation=evaluation,
+        )
+        by_epochs = int(self.settings.epochs * self.packer.steps_of_an_epoch())
+        return max(1, min(steps, by_epochs)), evaluations
+
+
+class Progress:
+    """Progress events at most once a second, with speeds that leave pauses out."""
+
+    def __init__(
+        self,
+        events: EventWriter,
+        plan: Plan,
+        evaluations: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.events = events
+        self.plan = plan
+        self.evaluations = evaluations
+        self.clock = clock
+        self.last_step = clock()
+        self.last_event = -math.inf
+        self.seen = 0
+        self.seconds = self.tokens = self.bytes = self.counted = 0.0
+
+    def step(self, step: int, loss: float, rate: float, batch: Batch) -> None:
+        """Count a step; write an event if the last one is old enough."""
+        now = self.clock()
+        self.seen += 1
+        if self.seen > WARMUP_STEPS_NOT_TIMED:
+            self.seconds = FADE * self.seconds + now - self.last_step
+            self.tokens = FADE * self.tokens + batch.tokens
+            self.bytes = FADE * self.bytes + batch.bytes
+            self.counted = FADE * self.counted + 1
+        self.last_step = now
+        total = self.plan.steps
+        if now - self.last_event < SECONDS_BETWEEN_PROGRESS and step != total:
+            return
+        self.last_event = now
+        self.events.write(
+            "progress",
+            stage=STAGE,
+            step=step,
+            total=total,
+            seconds_left=self._seconds_left(step),
+            metrics={
+                "loss": round(loss, 4),
+                "learning_rate": rate,
+                "tokens_per_second": self._speed(self.tokens),
+                "bytes_per_second": self._speed(self.bytes),
+            },
+        )
+
+    def pause(self) -> None:
+        """Leave out the time since the last step: it was not for learning."""
+        self.last_step = self.clock()
+
+    def _speed(self, amount: float) -> float | None:
+        return round(amount / self.seconds, 1) if self.seconds else None
+
+    def _seconds_left(self, step: int) -> float | None:
+        if not self.counted:
+            return None
+        left = self.plan.steps - step
+        evaluations = left / self.plan.steps * self.evaluations
+        seconds = left * self.seconds / self.counted
+        return round(seconds + evaluations * self.plan.seconds_per_evaluation, 1)
+
+
+def evaluation_steps(steps: int, evaluations: int) -> frozenset[int]:
+    """The steps after which the curves get a point; the last step is one."""
+    count = min(evaluations, steps)
+    return frozenset(round(steps * n / count) for n in range(1, count + 1))

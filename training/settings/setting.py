@@ -1,0 +1,109 @@
+"""CONTRACT: a setting that describes itself, and how values are checked against it.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from training.errors import SpecInvalid
+from training.settings.needs import Needs
+
+
+def setting(
+    default: Any,
+    label: str,
+    help: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    source: str = "",
+    labels: Mapping[str, str] | None = None,
+    needs: Mapping[str, Needs] | None = None,
+    group: str = "",
+) -> Any:
+    """A dataclass field that describes itself.
+
+    `low` and `high` are inclusive; `choices` are the allowed strings; `source` says where
+    the default comes from; `labels` says in a line what a choice does, `needs` what it
+    needs of the job (training/settings/needs.py); settings of one `group` stand together.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "label": label,
+            "help": help,
+            "unit": unit,
+            "low": low,
+            "high": high,
+            "choices": choices,
+            "source": source,
+            "labels": dict(labels or {}),
+            "needs": dict(needs or {}),
+            "group": group,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """Base of all stage settings; `stage` is the stage's name."""
+
+    stage: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check(self.stage, field, getattr(self, field.name))
+
+    def needs(self) -> Iterator[tuple[dataclasses.Field[Any], str, Needs]]:
+        """(field, its value, what that needs) of every choice that needs something."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            needs = field.metadata["needs"].get(value)
+            if needs:
+                yield field, value, needs
+
+
+def build(kind: type, place: str, values: dict[str, Any]) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    checked = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise SpecInvalid(f"{place}.{name}", "is not a setting")
+        checked[name] = check(place, fields[name], value)
+    return kind(**checked)
+
+
+def check(place: str, field: dataclasses.Field[Any], value: Any) -> Any:
+    """The value in its field's type, or SpecInvalid."""
+    name = f"{place}.{field.name}"
+    kind = _plain_type(field)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        raise SpecInvalid(name, f"must be of type {kind.__name__}, not {value!r}")
+    choices = field.metadata.get("choices")
+    if choices and value not in choices:
+        raise SpecInvalid(name, f"must be one of {', '.join(choices)}, not {value!r}")
+    low, high = field.metadata.get("low"), field.metadata.get("high")
+    if low is not None and not value >= low:
+        raise SpecInvalid(name, f"must be at least {low:g}, not {value!r}")
+    if high is not None and not value <= high:
+        raise SpecInvalid(name, f"must be at most {high:g}, not {value!r}")
+    return value
+
+
+def _plain_type(field: dataclasses.Field[Any]) -> type:
+    kinds: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+    if isinstance(field.type, str):
+        return kinds[field.type]
+    assert not isinstance(field.type, types.UnionType)
+    return typing.cast(type, field.type)

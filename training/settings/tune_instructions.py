@@ -1,0 +1,297 @@
+"""CONTRACT: settings of the stage tune_instructions. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from training.settings.setting import StageSettings, setting
+
+
+@dataclass(frozen=True)
+class TuneInstructions(StageSettings):
+    """Learn to answer: LoRA on questions, answers and translations."""
+
+    stage: ClassVar[str] = "tune_instructions"
+
+    minutes: float = setting(
+        2.0,
+        "Minutes at most",
+        "The number of steps is set from this and a short measurement of speed.",
+        unit="minutes",
+        low=0.05,
+        high=100_000,
+    )
+    steps: int = setting(
+        0,
+        "Steps",
+        "0: derived from the minutes. Otherwise exactly this many.",
+        unit="steps",
+        low=0,
+        high=100_000_000,
+    )
+    epochs: float = setting(
+        3.0,
+        "Passes over the examples at most",
+        "One to three is usual; very small models need more.",
+        unit="passes",
+        low=0.01,
+        high=1_000,
+    )
+    method: str = setting(
+        "lora",
+        "Kind of additions",
+        "lora; rslora: scaled for high ranks; dora: direction and magnitude apart; "
+        "pissa, olora: begun with a part of the weights; loftq, qlora: over a base in "
+        "4 bits, put into the weights in the end.",
+        choices=("lora", "rslora", "dora", "pissa", "olora", "loftq", "qlora"),
+        source="training/adapters/__init__.py names the papers",
+    )
+    modules: str = setting(
+        "all",
+        "Modules with additions",
+        "all linear layers, or those of attention or of the feed-forward part only.",
+        choices=("all", "attention", "feed_forward"),
+    )
+    lora_rank: int = setting(
+        64, "LoRA rank", "Width of the low-rank additions.", low=1, high=1_024
+    )
+    lora_alpha: int = setting(
+        128, "LoRA alpha", "Scale of the additions.", low=1, high=4_096
+    )
+    lora_dropout: float = setting(
+        0.05, "LoRA dropout", "Part of the additions left out.", low=0.0, high=0.9
+    )
+    learning_rate: float = setting(
+        2e-4,
+        "Peak learning rate",
+        "For the low-rank additions.",
+        low=1e-7,
+        high=0.1,
+        source="ALMA 2e-3 to ruadapt 2e-5; Bactrian-X 3e-4",
+    )
+    batch_examples: int = setting(
+        16,
+        "Examples a step",
+        "The effective batch.",
+        unit="examples",
+        low=1,
+        high=65_536,
+    )
+    packing: str = setting(
+        "off",
+        "Packing",
+        "on: several examples in one row, none seeing another; off: examples of like "
+        "length together.",
+        choices=("off", "on"),
+    )
+    maximum_tokens: int = setting(
+        512,
+        "Longest example",
+        "Longer examples are cut at the end.",
+        unit="tokens",
+        low=32,
+        high=131_072,
+    )
+    loss: str = setting(
+        "answers",
+        "Learn from",
+        "answers: only answers carry the loss, of a translation only its target side; "
+        "everything: questions too. Plain text is learned whole in either case.",
+        choices=("answers", "everything"),
+        source="ALMA: loss on the target side only",
+    )
+    translation_share: float = setting(
+        0.3,
+        "Share of translations",
+        "Part of the examples made from parallel text.",
+        low=0.0,
+        high=1.0,
+    )
+    translation_direction: str = setting(
+        "both",
+        "Direction of translations",
+        "Both ways, or only into or out of the language that is taught.",
+        choices=("both", "into_target", "out_of_target"),
+    )
+    few_shot_share: float = setting(
+        0.0,
+        "Translations with examples inside",
+        "Part of the requests for a translation that show solved ones before.",
+        low=0.0,
+        high=1.0,
+        source="Steering LLMs for MT: keeps learning in context",
+    )
+    few_shot_examples: int = setting(
+        3, "Solved examples shown", "In such a request, at most.", low=1, high=20
+    )
+    dictionary_share: float = setting(
+        0.05,
+        "Share of dictionary entries",
+        "Questions for the meaning of a word, both ways. Needs a dictionary.",
+        low=0.0,
+        high=0.9,
+    )
+    document_share: float = setting(
+        0.0,
+        "Share of tasks from plain text",
+        "Go on with a text, name its title, sum it up where a summary is given.",
+        low=0.0,
+        high=0.9,
+    )
+    alignment_share: float = setting(
+        0.0,
+        "Share of alignment tasks",
+        "Gaps to fill with a translation at hand; do two sentences mean the same? "
+        "Needs parallel text.",
+        low=0.0,
+        high=0.9,
+        source="InstructAlign",
+    )
+    cross_lingual_share: float = setting(
+        0.0,
+        "Share asked in one language and answered in another",
+        "Needs instructions in two languages with the same id, or parallel text that "
+        "has their questions or answers.",
+        low=0.0,
+        high=0.9,
+        source="CrossIn",
+    )
+    taco_share: float = setting(
+        0.0,
+        "Share of three-step answers",
+        "Question in the known language, answer there, answer in the language. Costs "
+        "three times the tokens. Needs instructions in both languages with the same id.",
+        low=0.0,
+        high=0.9,
+        source="TaCo",
+    )
+    code_switch_share: float = setting(
+        0.0,
+        "Share of questions with words of the other language",
+        "Needs a dictionary and instructions.",
+        low=0.0,
+        high=0.9,
+        source="xCoT",
+    )
+    code_switch_ratio: float = setting(
+        0.3,
+        "Words replaced in such a question",
+        "Part of the words that the dictionary knows.",
+        low=0.01,
+        high=1.0,
+    )
+    target_instructions: int = setting(
+        0,
+        "Instructions in the language at most",
+        "0: all. Forty among many English ones already help.",
+        unit="rows",
+        low=0,
+        high=100_000_000,
+        source="Just a pinch of multilinguality",
+    )
+    source_language_share: float = setting(
+        1.0,
+        "Instructions in the protected language at most",
+        "Part of the instruction rows. 1: all there are.",
+        low=0.0,
+        high=1.0,
+        source="0.1 to 0.3 keep cross-lingual prompts working",
+    )
+    translated_rows: int = setting(
+        0,
+        "Instructions translated",
+        "So many rows of the protected language are translated into the language "
+        "before the tuning, and filtered.",
+        unit="rows",
+        low=0,
+        high=10_000_000,
+        source="SambaLingo: machine-translated instructions work",
+    )
+    translator: str = setting(
+        "endpoint",
+        "Translator",
+        "endpoint: the OpenAI-compatible service that the operator names on the worker "
+        "(MOTHERTONGUE_TRANSLATOR_URL); model: the model that is being trained.",
+        choices=("endpoint", "model"),
+    )
+    least_chrf: float = setting(
+        0.0,
+        "Least agreement of a translation back",
+        "0: not translated back. Otherwise chrF between the source and its translation "
+        "there and back, below which a row is left out.",
+        unit="chrF",
+        low=0.0,
+        high=100.0,
+    )
+    backtranslated_documents: int = setting(
+        0,
+        "Instructions written for documents",
+        "The model writes an instruction for so many texts and the better ones are "
+        "kept. Needs a base or an earlier stage that follows instructions.",
+        unit="texts",
+        low=0,
+        high=10_000_000,
+        source="Instruction backtranslation, Li et al. 2024",
+    )
+    backtranslation_keep: float = setting(
+        0.5,
+        "Written instructions kept",
+        "The part with the best score.",
+        low=0.01,
+        high=1.0,
+    )
+    generation_minutes: float = setting(
+        5.0,
+        "Minutes of writing at most",
+        "For translating and for writing instructions, each.",
+        unit="minutes",
+        low=0.01,
+        high=100_000,
+    )
+    raw_text_share: float = setting(
+        0.3,
+        "Share of plain text",
+        "Plain text of both languages mixed in, against forgetting.",
+        low=0.0,
+        high=0.9,
+        source="Stap et al. 2024, the fine-tuning paradox",
+    )
+    protected_text_share: float = setting(
+        0.5,
+        "Protected part of the plain text",
+        "The rest is of the language that is taught.",
+        low=0.0,
+        high=1.0,
+    )
+    evaluations: int = setting(
+        3,
+        "Evaluations",
+        "How often the curves get a point and the prompts are answered.",
+        unit="times",
+        low=1,
+        high=1_000,
+    )
+    checkpoint_minutes: float = setting(
+        5.0,
+        "Minutes between checkpoints",
+        "What is lost at most when a machine dies.",
+        unit="minutes",
+        low=0.02,
+        high=600,
+    )
+    precision: str = setting(
+        "auto",
+        "Precision",
+        "auto: bfloat16 where it is measured to be faster.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    gradient_checkpointing: str = setting(
+        "auto",
+        "Gradient checkpointing",
+        "Layers are computed a second time on the way back instead of being kept: far "
+        "less memory, about a third more time. auto: on where one example would not "
+        "fit beside the weights otherwise.",
+        choices=("auto", "on", "off"),
+        source="Chen et al. 2016, sublinear memory cost",
+    )

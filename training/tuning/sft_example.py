@@ -1,0 +1,16 @@
+"""One example of a tuning as numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Example:
+    """Ids and labels of one example and the bytes of text behind it; where several are
+    packed into one, `documents` numbers the one each token belongs to."""
+
+    input_ids: list[int]
+    labels: list[int]
+    bytes: int
+    documents: list[int] = field(default_factory=list)

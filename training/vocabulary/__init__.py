@@ -1,0 +1,1 @@
+"""More pieces for a tokenizer: the base's own merges are trained on, never replaced."""

@@ -1,0 +1,3 @@
+"""The site."""
+
+VERSION = "0.1.0"

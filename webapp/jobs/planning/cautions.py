@@ -1,0 +1,143 @@
+"""What could go wrong, said before launch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from training.spec import StageSettings
+from webapp.jobs.planning import constants as c
+from webapp.jobs.planning import predictions
+from webapp.jobs.planning.situation import Situation
+
+
+def warn(situation: Situation, stages: Sequence[StageSettings]) -> list[str]:
+    """Sentences, the weightiest first; none where nothing is known to be wrong."""
+    settings = {stage.stage: stage for stage in stages}
+    sentences = [
+        *_about_memory(situation, stages),
+        *_about_base(situation),
+        *_about_text(situation, settings, stages),
+        *_about_answers(situation, settings),
+    ]
+    if predictions.overhead_seconds(situation) > situation.minutes * 30:
+        sentences.append(
+            _(
+                "Half of the time or more goes into loading, measuring and saving. "
+                "More minutes would be spent almost wholly on learning."
+            )
+        )
+    return sentences
+
+
+def too_large(situation: Situation, stages: Sequence[StageSettings]) -> bool:
+    """Whether the predicted memory is more than any known device has."""
+    known = [d["memory_bytes"] for d in situation.devices if d.get("memory_bytes")]
+    needed = predictions.predict(situation, stages)["memory_bytes"]
+    return bool(known) and needed > max(known)
+
+
+def _about_memory(situation: Situation, stages: Sequence[StageSettings]) -> list[str]:
+    if not too_large(situation, stages):
+        return []
+    needed = predictions.predict(situation, stages)["memory_bytes"] / c.BILLION
+    return [
+        _(
+            "It will probably need %(needed).1f GB of memory, more than the largest "
+            "device has. Choose LoRA, shorter blocks or a smaller base."
+        )
+        % {"needed": needed}
+    ]
+
+
+def _about_base(situation: Situation) -> list[str]:
+    if situation.passport.get("byte_fallback", True):
+        return []
+    return [
+        _(
+            "The base's tokenizer has no byte fallback: letters it does not know are "
+            "lost. Choose a base with byte fallback if the script is new to it."
+        )
+    ]
+
+
+def _about_text(
+    situation: Situation,
+    settings: dict[str, StageSettings],
+    stages: Sequence[StageSettings],
+) -> list[str]:
+    if "continue_pretraining" not in settings:
+        return []
+    sentences = []
+    if situation.target_characters < c.TINY_TEXT_CHARACTERS:
+        sentences.append(
+            _(
+                "There are only %(characters)s characters of text. The model will "
+                "learn this text rather than the language; a million is a good start."
+            )
+            % {"characters": f"{situation.target_characters:,}"}
+        )
+    if _extension_may_cost(situation, settings):
+        sentences.append(
+            _(
+                "Below about half a billion tokens of text, new pieces can cost "
+                "quality: the model reads more in the same time but knows each less. "
+                "Run the control that keeps the tokenizer beside it and compare."
+            )
+        )
+    passes = predictions.passes(situation, stages)
+    if passes > c.MANY_PASSES:
+        sentences.append(
+            _(
+                "The text will be read about %(passes)d times. That is partly learning "
+                "by heart; more text helps more than more time."
+            )
+            % {"passes": passes}
+        )
+    if not situation.protected_bytes:
+        sentences.append(
+            _(
+                "No text of a protected language is given: the model will forget much "
+                "of what it knew. Add a dataset in that language to protect it."
+            )
+        )
+    return sentences
+
+
+def _extension_may_cost(
+    situation: Situation, settings: dict[str, StageSettings]
+) -> bool:
+    """New pieces on little text, over a tokenizer that can spell the language."""
+    method = getattr(settings.get("extend_vocabulary"), "method", "keep")
+    known = situation.characters_per_token
+    slivers = known is not None and known < c.SLIVERS_CHARACTERS_PER_TOKEN
+    few = situation.target_tokens < c.SMALL_BUDGET_TOKENS
+    return method != "keep" and few and not slivers
+
+
+def _about_answers(
+    situation: Situation, settings: dict[str, StageSettings]
+) -> list[str]:
+    if situation.goal == "write":
+        return []
+    if "tune_instructions" not in settings:
+        return [
+            _(
+                "There are no questions with answers and no translations: the model "
+                "will continue text, but it will not learn to answer."
+            )
+        ]
+    if situation.examples < c.ENOUGH_EXAMPLES:
+        return [
+            ngettext(
+                "There is %(examples)s example to learn answering from; about a "
+                "thousand good ones are enough for plain answers.",
+                "There are %(examples)s examples to learn answering from; about a "
+                "thousand good ones are enough for plain answers.",
+                situation.examples,
+            )
+            % {"examples": situation.examples}
+        ]
+    return []

@@ -1,0 +1,139 @@
+"""The whole plan: stages in order, why each setting has its value, what to expect."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from training.errors import SpecInvalid
+from training.spec import STAGES, StageSettings, stage_from_json
+from webapp.jobs.planning import cautions, predictions, pretraining, tuning, vocabulary
+from webapp.jobs.planning import constants as c
+from webapp.jobs.planning.situation import Choice, Situation
+from webapp.recipes.recipe import Recipe, RecipeStage
+
+Overrides = dict[str, dict[str, Any]]  # stage, or stage#2 -> setting -> value
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job will do. `reasons` holds one entry for every derived setting."""
+
+    stages: tuple[StageSettings, ...]
+    reasons: list[dict[str, Any]]
+    warnings: list[str]
+    predictions: dict[str, float]
+
+
+def make_plan(
+    situation: Situation,
+    recipe: Recipe,
+    overrides: Overrides | None = None,
+    advised: Mapping[str, list[Choice]] | None = None,
+) -> Plan:
+    """Derive every stage of the recipe; what it, the adviser or a person sets follows.
+
+    Raises SpecInvalid naming the field for a setting that is not possible.
+    """
+    overrides, advised = overrides or {}, advised or {}
+    wanted = planned_stages(situation, recipe)
+    for key in overrides:
+        if key not in [known for known, _stage in wanted]:
+            raise SpecInvalid(key, _("is not a stage of this job"))
+    minutes = split_minutes(situation, wanted)
+    stages, reasons = [], []
+    for key, stage in wanted:
+        chosen = overrides.get(key, {})
+        method = (stage.settings | chosen).get("method")
+        found = [
+            *_derived(stage.name, situation, minutes.get(key, 0.0), method),
+            *_decided(stage.name, stage.settings, _("The recipe says so."), recipe),
+            *advised.get(key, []),
+        ]
+        if stage.name == vocabulary.STAGE and chosen.get("method", "keep") != "keep":
+            found += vocabulary.derive_extension(situation)  # in place of "none"
+        found += _decided(stage.name, chosen, _("You chose this."), None)
+        choices = {choice.setting: choice for choice in found}
+        values = {name.partition(".")[2]: choices[name].value for name in choices}
+        stages.append(stage_from_json({"stage": stage.name, **values}))
+        for choice in choices.values():
+            setting = f"{key}.{choice.setting.partition('.')[2]}"
+            reasons.append(dataclasses.asdict(choice) | {"setting": setting})
+    return Plan(
+        stages=tuple(stages),
+        reasons=reasons,
+        warnings=cautions.warn(situation, stages),
+        predictions=predictions.predict(situation, stages),
+    )
+
+
+def planned_stages(
+    situation: Situation, recipe: Recipe
+) -> list[tuple[str, RecipeStage]]:
+    """The recipe's stages by key, without tuning where there is nothing to tune on."""
+    return [
+        (key, stage)
+        for key, stage in recipe.keyed
+        if stage.name != tuning.STAGE or situation.tunes
+    ]
+
+
+def split_minutes(
+    situation: Situation, wanted: list[tuple[str, RecipeStage]]
+) -> dict[str, float]:
+    """Minutes for each key whose stage takes any: what measuring leaves is divided,
+    about 70 to 30, between reading and answering, and there by the recipe's shares."""
+    overhead = predictions.overhead_seconds(situation) / 60
+    least = situation.minutes * c.LEARNING_SHARE_AT_LEAST
+    learning = max(situation.minutes - overhead, least)
+    weights: dict[bool, dict[str, float]] = {True: {}, False: {}}  # answering?
+    for key, stage in wanted:
+        if "minutes" in {
+            field.name for field in dataclasses.fields(STAGES[stage.name])
+        }:
+            usual = c.STAGE_WEIGHTS.get(stage.name, 1.0)
+            weights[stage.name in c.ANSWERING][key] = usual * stage.share
+    share = (
+        c.PRETRAINING_SHARE_TO_TRANSLATE
+        if situation.goal == "translate"
+        else c.PRETRAINING_SHARE
+    )
+    if not (weights[True] and weights[False]):
+        share = 1.0 if weights[False] else 0.0
+    minutes = {}
+    for answering, part in ((False, share), (True, 1 - share)):
+        whole = sum(weights[answering].values())
+        for key, weight in weights[answering].items():
+            given = learning * part * weight / whole
+            minutes[key] = max(c.STAGE_MINUTES_AT_LEAST, given)
+    return minutes
+
+
+def _derived(
+    name: str, situation: Situation, minutes: float, method: str | None
+) -> list[Choice]:
+    if name == vocabulary.STAGE:
+        return vocabulary.derive(situation)
+    if name == pretraining.STAGE:
+        return pretraining.derive(situation, minutes=minutes, method=method)
+    if name == tuning.STAGE:
+        return tuning.derive(situation, minutes=minutes)
+    if minutes:
+        reason = _("Its part of your time, by the recipe's shares.")
+        return [Choice(f"{name}.minutes", round(minutes, 2), reason)]
+    return []
+
+
+def _decided(
+    name: str, values: dict[str, Any], reason: str, recipe: Recipe | None
+) -> list[Choice]:
+    source = recipe.source if recipe else ""
+    known = {field.name for field in dataclasses.fields(STAGES[name])}
+    for setting in values:
+        if setting not in known:
+            raise SpecInvalid(f"{name}.{setting}", _("is not a setting"))
+    return [Choice(f"{name}.{key}", values[key], reason, source) for key in values]

@@ -1,0 +1,97 @@
+"""How long, how much memory, how much disk: estimates before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from training.spec import StageSettings
+from webapp.jobs.planning import constants as c
+from webapp.jobs.planning import memory
+from webapp.jobs.planning.situation import Situation
+
+
+def tokens_per_second(situation: Situation) -> float:
+    """Learning speed: 1 / (6 * parameters / operations per second + a fixed cost)."""
+    return 1 / _seconds_per_token(situation, operations=6)
+
+
+def overhead_seconds(situation: Situation) -> float:
+    """What is spent on loading, splitting, measuring before and after, and saving."""
+    sides = 2 if situation.protected_bytes else 1
+    measured = min(c.MEASURED_CHARACTERS, max(1, situation.target_characters)) * sides
+    tokens = measured / c.GUESSED_CHARACTERS_PER_TOKEN
+    reading = 2 * tokens * _seconds_per_token(situation, operations=2)
+    cutting = situation.target_bytes * c.VOCABULARY_SECONDS_PER_BYTE
+    return c.FIXED_SECONDS + reading + cutting
+
+
+def predict(situation: Situation, stages: Sequence[StageSettings]) -> dict[str, float]:
+    """`seconds`, `memory_bytes` with its parts (`memory_process` and so on, by
+    memory.PARTS), `disk_bytes`, `tokens_per_second`, `passes`."""
+    settings = {stage.stage: stage for stage in stages}
+    parameters = situation.parameters + _new_weights(situation, settings)
+    full = any(
+        stage.stage == "continue_pretraining" and getattr(stage, "method", "") == "full"
+        for stage in stages
+    )
+    needed = memory.parts(
+        situation.passport,
+        stages,
+        gpu=situation.gpu,
+        device_bytes=largest_device(situation),
+    )
+    checkpoint = (
+        c.FULL_CHECKPOINT_BYTES_PER_PARAMETER if full else c.WEIGHT_BYTES_PER_PARAMETER
+    )
+    disk = parameters * (
+        checkpoint * c.CHECKPOINTS_KEPT + c.WEIGHT_BYTES_PER_PARAMETER * c.MODEL_COPIES
+    ) + 2 * (situation.target_bytes + situation.protected_bytes)
+    minutes = sum(getattr(stage, "minutes", 0.0) for stage in stages)
+    return {
+        "seconds": round(minutes * 60 + overhead_seconds(situation)),
+        "memory_bytes": sum(needed.values()),
+        **{f"memory_{name}": size for name, size in needed.items()},
+        "disk_bytes": int(disk),
+        "tokens_per_second": round(tokens_per_second(situation)),
+        "passes": round(passes(situation, stages), 1),
+    }
+
+
+def largest_device(situation: Situation) -> float:
+    """Bytes of the largest device that could run it, a GPU where there is one; 0 where
+    none is known."""
+    kind = "cuda" if situation.gpu else "cpu"
+    sizes = [
+        d.get("memory_bytes") or 0 for d in situation.devices if d.get("kind") == kind
+    ]
+    return float(max(sizes, default=0))
+
+
+def passes(situation: Situation, stages: Sequence[StageSettings]) -> float:
+    """How often the target text is read in the time there is, at most the limit."""
+    times = 0.0
+    for stage in stages:
+        if stage.stage == "continue_pretraining" and situation.target_tokens:
+            share = 1 - getattr(stage, "replay_share", 0.0)
+            seconds = getattr(stage, "minutes", 0.0) * 60
+            seen = tokens_per_second(situation) * seconds * share
+            times += min(seen / situation.target_tokens, getattr(stage, "epochs", seen))
+    return times
+
+
+def _seconds_per_token(situation: Situation, *, operations: int) -> float:
+    work = operations * situation.parameters
+    if situation.gpu:
+        return work / c.GPU_OPERATIONS_PER_SECOND + c.GPU_SECONDS_PER_TOKEN
+    return work / c.CPU_OPERATIONS_PER_SECOND + c.CPU_SECONDS_PER_TOKEN
+
+
+def _new_rows(settings: dict[str, StageSettings]) -> int:
+    return getattr(settings.get("extend_vocabulary"), "new_tokens", 0)
+
+
+def _new_weights(situation: Situation, settings: dict[str, StageSettings]) -> int:
+    """New rows times the width; a width that is not known is guessed from the size."""
+    width = situation.passport.get("width") or int((situation.parameters / 12) ** 0.4)
+    sides = 1 if situation.passport.get("tied") else 2
+    return _new_rows(settings) * int(width) * sides

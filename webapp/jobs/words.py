@@ -1,0 +1,146 @@
+"""What a page says of a job."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from webapp.jobs.models import Desired, Host, Job, JobEvent, State
+
+SILENT = timedelta(seconds=90)  # a host that has not been seen for so long is away
+
+# Names and one-line stories of the stages; a stage that is not named shows as it is.
+STAGES = {
+    "prepare": (
+        gettext_lazy("Prepare"),
+        gettext_lazy(
+            "Holds some text out, never to be learned from, and measures the base on it."
+        ),
+    ),
+    "extend_vocabulary": (
+        gettext_lazy("Extend the vocabulary"),
+        gettext_lazy(
+            "Gives the tokenizer whole pieces of the language instead of slivers."
+        ),
+    ),
+    "distil_embeddings": (
+        gettext_lazy("Distil the new pieces"),
+        gettext_lazy(
+            "Teaches each new piece what the base makes of the slivers it replaces."
+        ),
+    ),
+    "continue_pretraining": (
+        gettext_lazy("Read"),
+        gettext_lazy(
+            "Reads your text again and again and learns how the language goes on."
+        ),
+    ),
+    "tune_instructions": (
+        gettext_lazy("Learn to answer"),
+        gettext_lazy("Learns from questions with answers and from translations."),
+    ),
+    "align_preferences": (
+        gettext_lazy("Learn to prefer"),
+        gettext_lazy("Learns from the better and the worse of two answers."),
+    ),
+    "merge_models": (
+        gettext_lazy("Mix models"),
+        gettext_lazy("Adds or mixes the weights of models that grew from one base."),
+    ),
+    "merge": (
+        gettext_lazy("Put together"),
+        gettext_lazy("Writes one model, reads it back and checks that it is the same."),
+    ),
+    "evaluate": (
+        gettext_lazy("Judge"),
+        gettext_lazy(
+            "Measures the model on the held-out text, as the base was measured."
+        ),
+    ),
+}
+
+
+def stage_title(name: str) -> str:
+    """A stage's name for people."""
+    return str(STAGES.get(name, (name, ""))[0])
+
+
+def key_title(key: str) -> str:
+    """The title of `stage`, or of `stage#2` with its number."""
+    name, _sign, number = key.partition("#")
+    return f"{stage_title(name)} {number}" if number else stage_title(name)
+
+
+def stage_story(name: str) -> str:
+    """What a stage does, in one sentence."""
+    return str(STAGES.get(name, ("", ""))[1])
+
+
+def state_sentence(job: Job) -> str:
+    """How the job stands, in one sentence."""
+    state, desired = job.state, job.desired
+    host = job.host.name if job.host else _("a worker")
+    if state == State.QUEUED and desired == Desired.PAUSE:
+        return _("Paused. What it has learned is kept; resume it whenever you like.")
+    if state == State.QUEUED:
+        return waiting_sentence(job)
+    if state in (State.CLAIMED, State.RUNNING, State.STOPPING):
+        if desired == Desired.CANCEL:
+            return _("Stopping, as you asked; this takes up to half a minute.")
+        if desired == Desired.PAUSE:
+            return _("Pausing: it saves where it is and then waits.")
+    return {
+        State.DRAFT: _("Not launched yet."),
+        State.CLAIMED: _("Starting on %(host)s.") % {"host": host},
+        State.RUNNING: _("Learning on %(host)s.") % {"host": host},
+        State.STOPPING: _("Stopping on %(host)s; it goes on elsewhere or later.")
+        % {"host": host},
+        State.SUCCEEDED: _("Finished. The model is ready."),
+        State.FAILED: job.sentence or _("Failed."),
+        State.CANCELLED: _("Cancelled. What it had finished is kept for a retry."),
+    }[State(state)]
+
+
+def waiting_sentence(job: Job) -> str:
+    """The place in the queue, or that nobody is there to take it."""
+    seen = Host.objects.filter(drained=False, seen_at__gt=timezone.now() - SILENT)
+    if not seen.exists():
+        return _("Waiting: no worker is running. Start one and the job begins at once.")
+    ahead = queue_place(job)
+    if not ahead:
+        return _("Waiting: it is the next to begin.")
+    return ngettext(
+        "Waiting: %(ahead)d job is before it.",
+        "Waiting: %(ahead)d jobs are before it.",
+        ahead,
+    ) % {"ahead": ahead}
+
+
+def queue_place(job: Job) -> int:
+    """How many waiting jobs of the same queue will be taken before it."""
+    # SQLite compares times as text, and its own have fewer digits than Django's: a job
+    # would be before itself.
+    waiting = Job.objects.filter(
+        state=State.QUEUED, desired=Desired.RUN, queue=job.queue
+    ).exclude(id=job.id)
+    return waiting.filter(queued_at__lt=job.queued_at).count() if job.queued_at else 0
+
+
+def event_words(event: JobEvent) -> str:
+    """A line of the log."""
+    payload = event.payload
+    if event.kind == "note":
+        return str(payload.get("sentence", ""))
+    if event.kind == "stage_finished":
+        seconds = round(payload.get("seconds") or 0)
+        return _("%(stage)s: finished in %(seconds)d s.") % {
+            "stage": stage_title(event.stage),
+            "seconds": seconds,
+        }
+    state = payload.get("state")
+    label = State(state).label if state in State.values else str(state)
+    reason = payload.get("reason")
+    return f"{label} ({reason})" if reason else str(label)

@@ -1,0 +1,1 @@
+"""The bridge between the site and the engine: takes jobs, runs them, reports."""

@@ -1,0 +1,57 @@
+"""What a finished run leaves: a report, and a model where a stage wrote one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from webapp.jobs.models import Job
+from webapp.models import services
+from workers.progress import cleaned
+
+Publish = Callable[[Job], None]
+
+
+def read_report(run_dir: Path) -> dict[str, Any]:
+    """The report that the stage `evaluate` wrote; empty where there is none."""
+    try:
+        text = (run_dir / "report.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    return cleaned(json.loads(text))
+
+
+def find_outputs(run_dir: Path) -> tuple[Path | None, Path | None]:
+    """The model folder and the adapter folder that the last stages left."""
+    stages = sorted(
+        folder
+        for folder in (run_dir / "stages").glob("*")
+        if folder.suffix != ".part" and folder.is_dir()
+    )
+    models = [folder / "model" for folder in stages if (folder / "model").is_dir()]
+    adapters = [
+        folder / "adapter" for folder in stages if (folder / "adapter").is_dir()
+    ]
+    return (models[-1] if models else None), (adapters[-1] if adapters else None)
+
+
+def prepare_publication(job: Job, run_dir: Path) -> tuple[dict[str, Any], Publish]:
+    """Copy the model to the storage; the report, and what makes the model's row.
+
+    The copy takes its time and happens before the transaction; a copy whose row is never
+    made is found by nobody. A run without a model folder publishes nothing.
+    """
+    report = read_report(run_dir)
+    folder, adapter = find_outputs(run_dir)
+    if folder is None:
+        return report, lambda job: None
+    stored = services.store_model(
+        job_id=job.id, epoch=job.epoch, folder=folder, adapter=adapter
+    )
+
+    def publish(job: Job) -> None:
+        services.publish_model(job=job, stored=stored, report=report)
+
+    return report, publish
