@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,14 @@ from training.stages import extend_vocabulary, prepare
 
 
 @pytest.fixture
-def letters(monkeypatch: pytest.MonkeyPatch) -> None:
+def letters(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A small romaniser in the place of the library, whose tables take seconds to read:
-    two letters become one, so that not every word comes back."""
+    two letters become one, so that not every word comes back. What it wrote must not
+    stay in the cache for tests that ask the library."""
     table = str.maketrans("қабрныжол।", "kabrnyjol.")
     monkeypatch.setattr(romanise, "uroman", lambda: lambda part: part.translate(table))
+    romanise.romanised.cache_clear()
+    yield
     romanise.romanised.cache_clear()
 
 
