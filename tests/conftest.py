@@ -26,12 +26,23 @@ def missing(reason: str) -> None:
 RUN_MODELS = ("stages", "pretraining", "adapters", "tuning", "embeddings")
 
 
+def runs_models(folder: Path) -> bool:
+    """Whether all tests in a folder are slow."""
+    return folder.parent.name == "training" and folder.name in RUN_MODELS
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The quick loop does not even read those folders, unless one of them is asked for."""
+    quick = config.option.markexpr == config.getini("addopts")[-1]
+    named = any("training/" in str(argument) for argument in config.args)
+    return True if quick and not named and runs_models(collection_path) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what runs models as slow."""
     for item in items:
-        folder = item.path.parent
-        if folder.parent.name == "training" and folder.name in RUN_MODELS:
+        if runs_models(item.path.parent):
             item.add_marker(pytest.mark.slow)
 
 

@@ -18,7 +18,7 @@ import shutil
 import signal
 import time
 import traceback
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 NO_SPACE = 28  # errno.ENOSPC
 LEAST_FREE_BYTES = 2**20
+BEGAN = "began"  # in a stage's work folder: when its first attempt did, Unix seconds
 
 
 class StopFlag:
@@ -75,6 +76,7 @@ class StageContext:
     over `model` where the stage before left one, `finished` the folders and `figures`
     the figures of the finished stages by name, of the newest where a name comes twice.
     `runs` lists every finished stage in order: {"index", "stage", "seconds"}.
+    `settings` are the spec's, with the minutes that earlier stages left over.
     """
 
     spec: JobSpec
@@ -122,13 +124,15 @@ def run_job(spec: JobSpec, run_dir: Path, stop: StopFlag | None = None) -> int:
         finished: dict[str, Path] = {}
         figures: dict[str, dict[str, Any]] = {}
         runs: list[dict[str, Any]] = []
+        spare = 0.0
         for index, settings in enumerate(spec.stages):
             stage, events.index = settings.stage, index
             stop.raise_if_requested()
+            given = with_spare(settings, spare)
             context = _context(
-                spec, settings, index, run_dir, events, stop, finished, figures, runs
+                spec, given, index, run_dir, events, stop, finished, figures, runs
             )
-            _run_stage(context, index)
+            spare = _run_stage(context, index, spare)
     except Stopped:
         events.write("stopped", stage=stage, step=None)
         return EXIT_STOPPED
@@ -243,23 +247,49 @@ def _context(
     )
 
 
-def _run_stage(context: StageContext, index: int) -> None:
-    """Run one stage into its folder, or read back the figures of a finished one."""
+def with_spare(settings: StageSettings, spare: float) -> StageSettings:
+    """A stage's settings with the minutes that the stages before it were given and did
+    not use, as where few texts were read often enough before their time was up."""
+    if not _is_timed(settings):
+        return settings
+    return replace(settings, minutes=settings.minutes + spare)
+
+
+def _is_timed(settings: StageSettings) -> bool:
+    """Whether minutes bound a stage: it has the setting, and no number of steps."""
+    return hasattr(settings, "minutes") and not getattr(settings, "steps", 0)
+
+
+def _spare(context: StageContext, spare: float) -> float:
+    """Minutes left over after a stage. Counted from its first attempt, pauses too, so
+    that a job that was taken up again never takes longer for it."""
+    if not _is_timed(context.settings):
+        return spare
+    used = (time.time() - float((context.work / BEGAN).read_text())) / 60
+    return max(0.0, round(context.settings.minutes - used, 3))
+
+
+def _run_stage(context: StageContext, index: int, spare: float) -> float:
+    """Run one stage into its folder, or read back the figures of a finished one; takes
+    and returns the minutes that are left over."""
     name = context.settings.stage
     final = stage_folder(context.run_dir, index, name)
     if not manifest.is_whole(final):
         shutil.rmtree(context.folder, ignore_errors=True)
         context.folder.mkdir(parents=True)
         context.work.mkdir(parents=True, exist_ok=True)
+        if not (context.work / BEGAN).exists():
+            (context.work / BEGAN).write_text(str(time.time()))
         context.events.write("stage_started", stage=name, index=index)
         began = time.monotonic()
         figures = stage_function(name)(context)
         manifest.seal(
             context.folder,
             stage=name,
-            settings=asdict(context.settings),
+            settings=asdict(context.spec.stages[index]),
             seed=context.spec.seed,
             seconds=round(time.monotonic() - began, 2),
+            spare_minutes=_spare(context, spare),
             figures=figures,
         )
         manifest.publish(context.folder, final)
@@ -278,3 +308,4 @@ def _run_stage(context: StageContext, index: int) -> None:
         seconds=record["seconds"],
         figures=record["figures"],
     )
+    return record.get("spare_minutes", 0.0)

@@ -16,6 +16,7 @@ from training.errors import Stopped, TooLittleText
 from training.events import read_events
 from training.run import StageContext, StopFlag, run_job
 from training.spec import (
+    ContinuePretraining,
     Corpus,
     Data,
     Evaluate,
@@ -24,6 +25,7 @@ from training.spec import (
     MergeModels,
     Prepare,
     Resources,
+    TuneInstructions,
 )
 
 Stage = Callable[[StageContext], dict[str, Any]]
@@ -304,3 +306,47 @@ def test_every_role_and_resource_is_looked_for(job: JobSpec, tmp_path: Path) -> 
         with pytest.raises(errors.InputMissing, match="no"):
             run.check_inputs(replace(job, resources=Resources(**given)))
     run.check_inputs(job)
+
+
+def _minutes_given(
+    job: JobSpec, folder: Path, monkeypatch: pytest.MonkeyPatch, first: float = 0
+) -> list[float]:
+    """Run a job of two timed stages that end at once; the minutes that each was given.
+    The first one was begun `first` minutes ago."""
+    given: list[float] = []
+
+    def learn(context: StageContext) -> dict[str, Any]:
+        given.append(context.settings.minutes)
+        if len(given) == 1:
+            began = float((context.work / run.BEGAN).read_text()) - 60 * first
+            (context.work / run.BEGAN).write_text(str(began))
+        return {}
+
+    for name in ("continue_pretraining", "tune_instructions"):
+        _in_stage(monkeypatch, name, learn)
+    assert run_job(job, folder) == errors.EXIT_SUCCEEDED
+    return given
+
+
+@pytest.mark.parametrize(
+    ("steps", "ago", "second"), [(0, 0, 5), (0, 1, 4), (0, 9, 2), (7, 0, 2)]
+)
+def test_minutes_that_are_not_used_go_to_the_next_stage(
+    job: JobSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+    ago: float,
+    second: float,
+) -> None:
+    """Time that passed since the first attempt is used time; a stage of so many steps
+    was given no time; and what the manifest keeps is what the job asked for."""
+    reading = ContinuePretraining(minutes=3, steps=steps)
+    stages = (Prepare(), reading, TuneInstructions(minutes=2), Merge(), Evaluate())
+    job = replace(job, stages=stages)
+    given = _minutes_given(job, tmp_path / "run", monkeypatch, first=ago)
+    assert given == pytest.approx([3, second], abs=0.1)
+    kept = manifest.read(run.stage_folder(tmp_path / "run", 2, "tune_instructions"))
+    assert kept and kept["settings"]["minutes"] == 2
+    # A second run reads the finished stages and asks none of them again.
+    assert run_job(job, tmp_path / "run") == errors.EXIT_SUCCEEDED

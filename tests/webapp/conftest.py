@@ -18,6 +18,8 @@ def own_folder(settings: Any, tmp_path: Path) -> None:
     settings.FILES = settings.MEDIA_ROOT = tmp_path / "files"
     settings.RUNS = tmp_path / "runs"
     settings.STATIC_ROOT = tmp_path
+    # Every client of a test has its own middleware: it must not list all static files.
+    settings.WHITENOISE_AUTOREFRESH = True
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     cache.clear()
 

@@ -189,7 +189,8 @@ class ContinuePretraining(StageSettings):
     minutes: float = setting(
         5.0,
         "Minutes at most",
-        "The number of steps is set from this and a short measurement of speed.",
+        "The number of steps is set from this and a short measurement of speed. What an "
+        "earlier stage leaves of its minutes is added.",
         unit="minutes",
         low=0.05,
         high=100_000,
