@@ -13,6 +13,7 @@ is imported here.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import signal
@@ -151,7 +152,9 @@ def run_job(spec: JobSpec, run_dir: Path, stop: StopFlag | None = None) -> int:
             stage=stage,
             code="unexpected",
             sentence=f"Something unexpected happened in the stage {stage}: {failure}",
-            hint="The log has the details. Trying again may help.",
+            hint="What was finished is kept. Retry once: a machine that was busy or "
+            "restarted may have been the cause. If it ends so again, a retry will not "
+            "help; show the log to whoever runs this site.",
             retryable=True,
         )
         return EXIT_UNEXPECTED
@@ -269,12 +272,32 @@ def _spare(context: StageContext, spare: float) -> float:
     return max(0.0, round(context.settings.minutes - used, 3))
 
 
+def refuse_other_settings(spec: JobSpec, index: int, final: Path) -> None:
+    """Raise SpecInvalid where a finished stage was run with other settings or another
+    seed: its figures would stand under the new ones. Settings that a former version did
+    not have are not compared."""
+    record = manifest.read(final) or {}
+    now = json.loads(json.dumps(asdict(spec.stages[index])))
+    then = record.get("settings", {})
+    changed = [name for name, value in then.items() if now.get(name, value) != value]
+    if record.get("seed", spec.seed) != spec.seed:
+        changed.append("seed")
+    if changed:
+        raise SpecInvalid(
+            f"{spec.stages[index].stage}.{changed[0]}",
+            "is not what this stage was finished with in the run folder; give the "
+            "changed job a folder of its own",
+        )
+
+
 def _run_stage(context: StageContext, index: int, spare: float) -> float:
     """Run one stage into its folder, or read back the figures of a finished one; takes
     and returns the minutes that are left over."""
     name = context.settings.stage
     final = stage_folder(context.run_dir, index, name)
-    if not manifest.is_whole(final):
+    if manifest.is_whole(final):
+        refuse_other_settings(context.spec, index, final)
+    else:
         shutil.rmtree(context.folder, ignore_errors=True)
         context.folder.mkdir(parents=True)
         context.work.mkdir(parents=True, exist_ok=True)

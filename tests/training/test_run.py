@@ -350,3 +350,27 @@ def test_minutes_that_are_not_used_go_to_the_next_stage(
     assert kept and kept["settings"]["minutes"] == 2
     # A second run reads the finished stages and asks none of them again.
     assert run_job(job, tmp_path / "run") == errors.EXIT_SUCCEEDED
+
+
+@pytest.mark.parametrize("changed", [{"seed": 2}, {"validation_share": 0.03}])
+def test_a_finished_stage_is_not_passed_off_under_other_settings(
+    job: JobSpec, tmp_path: Path, calls: list[str], changed: dict[str, Any]
+) -> None:
+    assert run_job(job, tmp_path / "run") == 0
+    assert run_job(job, tmp_path / "run") == 0
+    assert len(calls) == 3
+    other = (
+        replace(job, **changed)
+        if "seed" in changed
+        else replace(job, stages=(Prepare(**changed), *job.stages[1:]))
+    )
+    assert run_job(other, tmp_path / "run") == errors.EXIT_FAILED
+    told = _events(tmp_path / "run")[-1]
+    assert told["code"] == "spec_invalid" and "own" in told["sentence"]
+    assert len(calls) == 3
+    # What a former version did not know is no difference.
+    path = tmp_path / "run" / "stages" / "00-prepare" / manifest.NAME
+    record = json.loads(path.read_text())
+    record["settings"] = {"gone": 1}
+    path.write_text(json.dumps(record))
+    assert run_job(job, tmp_path / "run") == 0

@@ -56,8 +56,6 @@ class Dictionary:
     def of(cls, rows: Iterable[dict[str, Any]], language: str) -> Dictionary:
         """Out of rows {"source", "target", "languages"}; rows of other languages and
         entries that say the same on both sides are left out.
-
-        The same base language is enough: kk-Cyrl finds what is said of kk.
         """
         made = cls()
         for row in rows:

@@ -16,8 +16,8 @@ class Pair:
 
     def text(self, language: str) -> str:
         """The side in `language`; "" where neither is."""
-        found = dict(zip(self.languages, self.texts, strict=True))
-        return found.get(language, "")
+        side = side_of(self.languages, language)
+        return "" if side is None else self.texts[side]
 
 
 def read_pairs(rows: Iterable[dict[str, Any]]) -> Iterator[Pair]:
@@ -31,14 +31,6 @@ def read_pairs(rows: Iterable[dict[str, Any]]) -> Iterator[Pair]:
 
 
 def side_of(languages: Sequence[str], language: str) -> int | None:
-    """Which of two languages is `language`: by the whole tag, else by the language alone
-    (kk-Cyrl finds kk); None where neither is."""
-    for form in (str.lower, _alone):
-        named = [form(tag) for tag in languages]
-        if form(language) in named:
-            return named.index(form(language))
-    return None
-
-
-def _alone(tag: str) -> str:
-    return tag.partition("-")[0].lower()
+    """Which of two languages is `language`, None where neither is. Prepared rows have the
+    job's own tags (training/data/languages.py)."""
+    return languages.index(language) if language in languages else None

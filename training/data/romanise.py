@@ -17,11 +17,12 @@ import itertools
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from training.data.languages import own_tag
 from training.data.rows import read_rows, write_rows
 from training.errors import InputMissing
 from training.spec import Corpus, Data
@@ -115,9 +116,12 @@ def come_back(counts: Counter[str], table: dict[str, str]) -> float:
     return same / total if total else 1.0
 
 
-def rewrite(data: Data, language: str, work: Path, record: Path) -> tuple[Data, dict]:
+def rewrite(
+    data: Data, own: Sequence[str], work: Path, record: Path
+) -> tuple[Data, dict]:
     """The job's data with its language in Latin letters, as files in `work`; the table is
-    written to `record`.
+    written to `record`. `own`: the language and the protected one, whose instructions
+    stay as they are.
 
     Returns the data and {"words", "different_words", "come_back_on_new_text",
     "bytes_of_original_text", "bytes_of_romanised_text"} of the target text.
@@ -141,7 +145,7 @@ def rewrite(data: Data, language: str, work: Path, record: Path) -> tuple[Data, 
                     if isinstance(row.get("text"), str):
                         count(number, row["text"])
         roles[role] = tuple(
-            _rewritten(corpus, language, work / f"romanised-{role}-{number}.jsonl")
+            _rewritten(corpus, own, work / f"romanised-{role}-{number}.jsonl")
             for number, corpus in enumerate(corpora)
         )
     share = come_back(measured, table_of(learned))
@@ -153,13 +157,14 @@ def rewrite(data: Data, language: str, work: Path, record: Path) -> tuple[Data, 
         "bytes_of_original_text": sizes["original"],
         "bytes_of_romanised_text": sizes["romanised"],
     }
-    told = {"romaniser": "uroman", "language": language, **figures}
+    told = {"romaniser": "uroman", "language": own[0], **figures}
     text = json.dumps({**told, "table": table_of(everything)}, ensure_ascii=False)
     record.write_text(text + "\n", encoding="utf-8")
     return dataclasses.replace(data, **roles), figures
 
 
-def _rewritten(corpus: Corpus, language: str, path: Path) -> Corpus:
+def _rewritten(corpus: Corpus, own: Sequence[str], path: Path) -> Corpus:
+    language, protected = own[0], own[1:2]
     sides = ("source", "target")
     theirs = {
         side
@@ -176,7 +181,16 @@ def _rewritten(corpus: Corpus, language: str, path: Path) -> Corpus:
             return {name: changed(name, inner) for name, inner in value.items()}
         return value
 
-    rows = (changed("", row) for row in read_rows(Path(corpus.path)))
+    def is_kept(row: dict[str, Any]) -> bool:
+        if corpus.kind not in ("instructions", "preferences") or not protected:
+            return False
+        said = own_tag(str(row["language"]), own) if row.get("language") else ""
+        return (said or (*corpus.languages, "")[0]) == protected[0] != language
+
+    rows = (
+        row if is_kept(row) else changed("", row)
+        for row in read_rows(Path(corpus.path))
+    )
     write_rows(path, rows)
     name = corpus.name or Path(corpus.path).name
     return dataclasses.replace(corpus, path=str(path), sha256="", name=name)

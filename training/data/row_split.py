@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from training.data.contamination import Guard
+from training.data.languages import own_tag
 from training.data.rows import read_rows
 from training.spec import Corpus
 
@@ -23,9 +24,16 @@ LEFT_OUT = 2**64 - 1  # instead of the hash of a row that is not used
 
 
 def divide_rows(
-    folder: Path, role: str, corpora: Sequence[Corpus], seed: int, guard: Guard
+    folder: Path,
+    role: str,
+    corpora: Sequence[Corpus],
+    seed: int,
+    guard: Guard,
+    own: Sequence[str] = (),
 ) -> tuple[dict[str, int], int]:
     """Write ROLE-train.jsonl and ROLE-held_out.jsonl.
+
+    A row that names its language gets the tag of `own` for it.
 
     Returns how many rows lie in each, and how many were left out because they hold text
     that `guard` knows or, of parallel rows, share a side with a row held out here (one
@@ -53,6 +61,8 @@ def divide_rows(
             for row, digest in zip(_rows(corpus), hashes, strict=True):
                 if digest == LEFT_OUT:
                     continue
+                if row.get("language"):
+                    row["language"] = own_tag(str(row["language"]), own)
                 if digest in chosen:
                     _write(held_out, row)
                     counts["held_out"] += 1

@@ -36,6 +36,8 @@ FILES = {
     "instructions": "instructions",
     "dictionary": "dictionary",
 }
+# Settings that change what is written, not only how much of it is read.
+WRITING = ("code_switching", "entity_insertion", "entity_marks", "instruction_format")
 CHARACTERS_PER_TOKEN = 3  # of an interlinear document that fills about a block
 
 
@@ -181,7 +183,7 @@ class Mix:
             rows = documents.instruction_documents(
                 read_rows(path), tokenizer if chat else None
             )
-        return self._keep(role, rows, path, tokenizer)
+        return self._keep(role, rows, path, tokenizer, block_tokens)
 
     def _keep(
         self,
@@ -189,10 +191,17 @@ class Mix:
         rows: Iterable[dict[str, Any]],
         path: Path,
         tokenizer: PreTrainedTokenizerFast,
+        block_tokens: int,
     ) -> Path:
-        """Write rows once; an attempt that goes on finds them."""
+        """Write rows once; an attempt that goes on with the same settings finds them."""
         folder = self.work / "mix" / role
+        words = self._rows("dictionary")
         facts = {
+            "settings": {name: getattr(self.settings, name) for name in WRITING},
+            "seed": self.seed,
+            "language": self.language,
+            "block_tokens": block_tokens,
+            "dictionary": manifest.file_sha256(words) if words.is_file() else "",
             "rows": manifest.file_sha256(path),
             "tokenizer": fingerprint(tokenizer),
             "template": str(tokenizer.chat_template),

@@ -22,7 +22,7 @@ from threading import Lock
 from training.data.builders.material import Instruction
 from training.data.builders.wordings import language_name
 from training.data.chat_client import ChatClient
-from training.data.pairs import Pair
+from training.data.pairs import Pair, side_of
 from training.data.text_quality import (
     chrf,
     in_scripts,
@@ -103,8 +103,8 @@ class Filter:
         """Learned from text in the language and from parallel text."""
         ratios = []
         for pair in pairs:
-            if target in pair.languages:
-                side = pair.languages.index(target)
+            side = side_of(pair.languages, target)
+            if side is not None:
                 ratios.append(len(pair.texts[side]) / max(1, len(pair.texts[1 - side])))
         return cls(usual_scripts(texts), median(ratios) if len(ratios) >= 20 else 0.0)
 

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, cast
 from training.data import romanise
 from training.data.contamination import Guard
 from training.data.conversations import answer_text
+from training.data.languages import named_alike, tags_of
 from training.data.row_split import divide_rows, write_all
 from training.data.rows import corpus_texts, read_rows, write_rows
 from training.data.split import LEAST_CHARACTERS, Limits, Seen, Split, split_corpora
@@ -64,13 +65,23 @@ def run(context: StageContext) -> dict[str, Any]:
     """
     # 1. Refuse what cannot end well, cheapest first.
     check_disk(context)
-    # 2. Divide the text.
+    # 2. One name for each language, and where that is set one script; divide the text.
+    context, own = under_own_tags(context)
     context, romanisation = in_latin_letters(context)
-    split, left_out = write_splits(context)
+    split, left_out = write_splits(context, own)
     context.stop.raise_if_requested()
     # 3. Does the base work at all, and how well does it know the language?
     before = measure_base(context)
     return {"before": before, "split": split, "left_out": left_out, **romanisation}
+
+
+def under_own_tags(context: StageContext) -> tuple[StageContext, tuple[str, ...]]:
+    """The context with data under the tags of the job, and these tags: what is read
+    later compares them as they stand."""
+    spec = context.spec
+    own = tags_of(spec.data, spec.language, spec.protected_language)
+    spec = replace(spec, data=named_alike(spec.data, own))
+    return replace(context, spec=spec), own
 
 
 def in_latin_letters(context: StageContext) -> tuple[StageContext, dict[str, Any]]:
@@ -79,7 +90,10 @@ def in_latin_letters(context: StageContext) -> tuple[StageContext, dict[str, Any
         return context, {}
     spec = context.spec
     data, figures = romanise.rewrite(
-        spec.data, spec.language, context.work, context.folder / romanise.FILE
+        spec.data,
+        (spec.language, spec.protected_language),
+        context.work,
+        context.folder / romanise.FILE,
     )
     context.events.note(
         "The language is written in Latin letters from here on, and every figure is per "
@@ -111,8 +125,10 @@ def check_disk(context: StageContext) -> None:
         )
 
 
-def write_splits(context: StageContext) -> tuple[dict[str, Any], dict[str, int]]:
-    """Write the parts of every role.
+def write_splits(
+    context: StageContext, own: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """Write the parts of every role; rows that name their language get its tag of `own`.
 
     Returns characters and documents (or rows) by role and part, and by role how many
     rows were left out because of what is held out. Raises TooLittleText naming the
@@ -137,7 +153,7 @@ def write_splits(context: StageContext) -> tuple[dict[str, Any], dict[str, int]]
     for role in ROLES_OF_ROWS:
         if corpora := getattr(data, role):
             figures[role], left_out[role] = divide_rows(
-                folder, role, corpora, seed, guard
+                folder, role, corpora, seed, guard, own
             )
     if data.dictionary:
         figures["dictionary"], left_out["dictionary"] = write_all(

@@ -25,6 +25,7 @@ RIGHT_TO_LEFT = frozenset(
 )
 # Written from the right, and without a script in CLDR's likely subtags.
 UNLISTED_SCRIPTS = {"aii": "Syrc", "cld": "Syrc", "syc": "Syrc"}
+NEAREST = 1  # CLDR's distance of Norwegian and Bokmål; of two codes of a language 0
 SKIPPED_SCOPES = {"collection", "special", "private-use"}
 
 
@@ -80,6 +81,38 @@ def is_known(tag: str) -> bool:
         return bool(tag) and langcodes.Language.get(tag).is_valid() and tag != "und"
     except (LanguageTagError, ValueError):
         return False
+
+
+@functools.lru_cache(maxsize=4096)
+def same_language(one: str, other: str) -> bool:
+    """One language in one script, whatever code, region or spelling two tags have.
+
+    The rule of the engine (`training/data/languages.py`, which says why), so that a
+    dataset has the role on the page that it has in the run.
+    """
+    if one.lower() == other.lower():
+        return True
+    first, second = _parsed(one), _parsed(other)
+    if first is None or second is None:
+        return False
+    scripts = {_stated_script(first), _stated_script(second)} - {""}
+    languages = str(first.language), str(second.language)
+    return len(scripts) < 2 and langcodes.tag_distance(*languages) <= NEAREST
+
+
+def _stated_script(parsed: langcodes.Language) -> str:
+    if parsed.script or not parsed.territory:
+        return parsed.script or ""
+    known = parsed.language in LIKELY_SUBTAGS
+    return (parsed.maximize().script or "") if known else ""
+
+
+def _parsed(tag: str) -> langcodes.Language | None:
+    try:
+        parsed = langcodes.Language.get(tag)
+    except (LanguageTagError, ValueError):
+        return None
+    return parsed if parsed.language else None
 
 
 def direction(tag: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from webapp.core.languages import same_language
 from webapp.datasets.models import Dataset, DatasetVersion, Kind
 
 ROLES = {
@@ -22,7 +23,7 @@ def role_of(dataset: Dataset, version: DatasetVersion, language: str) -> str:
     """
     role = ROLES.get(Kind(dataset.kind), "") if dataset.kind else ""
     if role == "target" and dataset.languages:
-        if not any(_same(tag, language) for tag in dataset.languages):
+        if not any(same_language(tag, language) for tag in dataset.languages):
             return "related"
     if role == "parallel" and is_dictionary(version):
         return "dictionary"
@@ -45,8 +46,3 @@ def _are_words(version: DatasetVersion, side: str) -> bool:
         and text.rstrip()[-1:] not in ".?!。？！།"
     ]
     return len(texts) > 0 and len(short) >= 0.9 * len(texts)
-
-
-def _same(one: str, other: str) -> bool:
-    """The same language, whatever script or region a tag adds."""
-    return one.split("-")[0].lower() == other.split("-")[0].lower()

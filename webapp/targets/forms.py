@@ -9,11 +9,16 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from webapp.bases.models import BaseModel
-from webapp.core.languages import Language, describe, find, is_known
+from webapp.core.languages import (
+    Language,
+    describe,
+    find,
+    is_known,
+    same_language,
+)
 from webapp.datasets.models import Dataset, Kind
 from webapp.targets.models import LanguageTarget
 from webapp.targets.selectors import ready_datasets
-from webapp.targets.specimens import same
 from webapp.workspaces.models import Workspace
 
 LEARNED = (
@@ -167,7 +172,7 @@ class NewTargetForm(DataForm):
         return [
             dataset
             for dataset in self.protectable
-            if all(same(tag, ENGLISH) for tag in dataset.languages)
+            if all(same_language(tag, ENGLISH) for tag in dataset.languages)
             and dataset.languages
         ]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from webapp.core.languages import same_language
 from webapp.datasets.models import DatasetVersion, Kind
 
 SHORTEST, LONGEST = 24, 110  # characters of a specimen: about a line of large type
@@ -67,14 +68,11 @@ def row_texts(row: dict[str, Any], tags: Sequence[str], language: str) -> list[s
     if "source" in row:
         sides = [row.get("source", ""), row.get("target", "")]
         return [
-            side for side, tag in zip(sides, tags, strict=False) if same(tag, language)
+            side
+            for side, tag in zip(sides, tags, strict=False)
+            if same_language(tag, language)
         ]
     return [m["content"] for m in row.get("messages") or [] if m.get("content")]
-
-
-def same(tag: str, other: str) -> bool:
-    """Whether two tags name one language, whatever script or region they add."""
-    return tag.split("-")[0].lower() == other.split("-")[0].lower()
 
 
 def sample(

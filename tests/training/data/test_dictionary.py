@@ -32,7 +32,7 @@ def _found(text: str, language: str) -> list[tuple[str, str]]:
     [
         ("kk", "Мысық, мысықтар Алматы-да.", [("Мысық", "cat")]),
         (
-            "kk-Cyrl",
+            "kk",
             "Біріккен Ұлттар біріккен",
             [("Біріккен Ұлттар", "United Nations"), ("біріккен", "united")],
         ),

@@ -59,7 +59,8 @@ def test_every_role_is_romanised_but_the_other_language(
 ) -> None:
     def corpus(name: str, row: dict, *languages: str) -> Corpus:
         path = tiny.write_rows(tmp_path / f"{name}.jsonl", [row] * 40)
-        return Corpus(path=str(path), kind=name, languages=languages, sha256="x")
+        kind = name.partition("-")[0]
+        return Corpus(path=str(path), kind=kind, languages=languages, sha256="x")
 
     turn = [{"role": "user", "content": "қабар"}]
     data = Data(
@@ -68,9 +69,14 @@ def test_every_role_is_romanised_but_the_other_language(
         parallel=(
             corpus("parallel", {"source": "қабар", "target": "жол"}, "ru", "kk"),
         ),
-        instructions=(corpus("instructions", {"messages": turn}, "kk"),),
+        instructions=(
+            corpus("instructions", {"messages": turn}, "kk"),
+            corpus("instructions-kept", {"messages": turn}, "ru"),
+            corpus("instructions-both", {"messages": turn, "language": "ru"}, "kk"),
+        ),
     )
-    made, figures = romanise.rewrite(data, "kk", tmp_path, tmp_path / "table.json")
+    record = tmp_path / "table.json"
+    made, figures = romanise.rewrite(data, ("kk", "ru"), tmp_path, record)
     rows = {
         role: next(read_rows(Path(getattr(made, role)[0].path)))
         for role in ("target", "protected", "parallel", "instructions")
@@ -81,12 +87,16 @@ def test_every_role_is_romanised_but_the_other_language(
         "parallel": {"source": "қабар", "target": "jol"},
         "instructions": {"messages": [{"role": "user", "content": "kabar"}]},
     }
+    # Instructions in the protected language stay as they are, as its text does.
+    for corpus_ in made.instructions[1:]:
+        row = next(read_rows(Path(corpus_.path)))
+        assert row["messages"][0]["content"] == "қабар"
     assert made.target[0].sha256 == ""
     assert figures["words"] == 80 and figures["come_back_on_new_text"] == 1
     assert figures["bytes_of_original_text"] == 40 * 21
     assert figures["bytes_of_romanised_text"] == 40 * 11
-    record = json.loads((tmp_path / "table.json").read_text("utf-8"))
-    assert record["table"] == {"kabar": "қабар"} and record["language"] == "kk"
+    told = json.loads(record.read_text("utf-8"))
+    assert told["table"] == {"kabar": "қабар"} and told["language"] == "kk"
 
 
 @pytest.mark.slow

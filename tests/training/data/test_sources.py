@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -198,3 +199,42 @@ def test_identity_names_every_text(prepared: Path, tmp_path: Path) -> None:
     asked = replace(SETTINGS, parallel_share=0.1)
     more = Mix(asked, prepared, tmp_path, "kk", 1).identity()
     assert set(more) == {*plain, "parallel text"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"code_switching": 0.5},
+        {"entity_marks": "parentheses"},
+        {"seed": 2},
+        {"meaning": "мяу"},
+        {},
+    ],
+    ids=str,
+)
+def test_a_mix_that_was_begun_is_not_taken_for_another(
+    prepared: Path, tmp_path: Path, tokenizer: Any, changed: dict[str, Any]
+) -> None:
+    """Stopped before the plan was written, and begun anew with other settings."""
+    words = tmp_path / "prepared"
+    words.mkdir()
+    for path in prepared.iterdir():
+        (words / path.name).symlink_to(path)
+
+    def text(seed: int = 1, meaning: str = "cat", **values: Any) -> str:
+        row = {"source": meaning, "target": "тұр", "languages": ["en", "kk"]}
+        tiny.write_rows(words / "dictionary-train.jsonl", _dictionary(words, row))
+        settings = replace(SETTINGS, entity_insertion=0.5, **values)
+        Mix(settings, words, tmp_path, "kk", seed).tokens("target", tokenizer, 64)
+        return (tmp_path / "mix" / "target" / "rows.jsonl").read_text("utf-8")
+
+    first = text()
+    assert "cat" in first
+    assert (text(**changed) == first) == (not changed)
+
+
+def _dictionary(folder: Path, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each word of the first document means what `row` says."""
+    line = (folder / "target-train.jsonl").read_text("utf-8").splitlines()[0]
+    found = sorted({word.strip(".") for word in json.loads(line)["text"].split()})
+    return [{**row, "target": word} for word in found]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.training import tiny
+from training.data.builders.material import instructions_of, parallel_instructions
 from training.data.rows import read_rows, read_texts
 from training.errors import BaseUnsuitable, DiskFull, TokenizerMismatch, TooLittleText
 from training.spec import (
@@ -184,3 +185,48 @@ def test_related_text_and_dictionary_are_kept_by_language(tmp_path: Path) -> Non
     for role, language in (("target", "kk"), ("protected", "en")):
         rows = list(read_rows(folder / f"{role}-train.jsonl"))
         assert {row["language"] for row in rows} == {language}
+
+
+@pytest.mark.parametrize("tag", ["kaz", "kk-Cyrl", "kk-KZ", "kk"])
+def test_data_comes_under_the_tags_of_the_job(tmp_path: Path, tag: str) -> None:
+    """Whatever a dataset calls the language, what is built from it is the same."""
+    job = tiny.spec(tmp_path, STAGES)
+    pairs = [{"source": f"мысық {n}", "target": f"cat {n}"} for n in range(30)]
+    asked = [
+        {"id": n, "question": said.format(n), "answer": said.format(n), **named}
+        for n in range(30)
+        for said, named in (("мысық {}", {}), ("cat {}", {"language": "eng"}))
+    ]
+    tiny.write_rows(tmp_path / "pairs.jsonl", pairs)
+    tiny.write_rows(tmp_path / "asked.jsonl", asked)
+    parallel = Corpus(str(tmp_path / "pairs.jsonl"), "parallel", (tag, "en-US"))
+    chats = Corpus(str(tmp_path / "asked.jsonl"), "instructions", (tag,))
+    target = replace(job.data.target[0], languages=("en", tag))
+    data = replace(
+        job.data, target=(target,), parallel=(parallel,), instructions=(chats,)
+    )
+    _, folder = _run(replace(job, data=data), tmp_path)
+
+    def languages(role: str, part: str = "train") -> set:
+        rows = read_rows(folder / f"{role}-{part}.jsonl")
+        return {str(row.get("language") or row.get("languages")) for row in rows}
+
+    assert languages("target") == {"kk"}
+    assert languages("parallel") == languages("parallel", "held_out")
+    assert languages("parallel") == {"['kk', 'en']"}
+    assert languages("instructions") == {"kk", "en"}
+    found, _ = instructions_of(read_rows(folder / "instructions-train.jsonl"), "kk")
+    both = parallel_instructions(found, "kk")
+    assert len(both) > 20 and all(one.language == "en" for one, _ in both)
+
+
+def test_another_script_is_another_language(tmp_path: Path) -> None:
+    job = replace(tiny.spec(tmp_path, STAGES), language="kk-Cyrl")
+    pairs = [{"source": f"mysyq {n}", "target": f"мысық {n}"} for n in range(30)]
+    tiny.write_rows(tmp_path / "pairs.jsonl", pairs)
+    parallel = Corpus(str(tmp_path / "pairs.jsonl"), "parallel", ("kk-Latn", "kaz"))
+    _, folder = _run(
+        replace(job, data=replace(job.data, parallel=(parallel,))), tmp_path
+    )
+    rows = read_rows(folder / "parallel-train.jsonl")
+    assert {tuple(row["languages"]) for row in rows} == {("kk-Latn", "kk-Cyrl")}

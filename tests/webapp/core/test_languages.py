@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.template import Context, Template
 
+from tests.language_tags import DIFFERENT, SAME
 from webapp.core import languages
 
 
@@ -127,3 +128,14 @@ def test_filters(template: str, shown: str) -> None:
 def test_a_size_keeps_its_exact_bytes() -> None:
     shown = Template("{{ n|filesize_exact }}").render(Context({"n": 1_234_567}))
     assert "1.2\xa0MB" in shown and "1,234,567 bytes" in shown
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_one_language(one: str, other: str) -> None:
+    assert languages.same_language(one, other) and languages.same_language(other, one)
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_two_languages(one: str, other: str) -> None:
+    assert not languages.same_language(one, other)
+    assert not languages.same_language(other, one)

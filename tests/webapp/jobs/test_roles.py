@@ -34,6 +34,8 @@ SENTENCES = [{"source": "Where is the house?", "target": "x"}, *WORDS]
         (Kind.MONOLINGUAL, [], ("sw",), "target"),
         (Kind.MONOLINGUAL, [], (), "target"),
         (Kind.MONOLINGUAL, [], ("sw-KE", "en"), "target"),
+        (Kind.MONOLINGUAL, [], ("swh",), "target"),
+        (Kind.MONOLINGUAL, [], ("sw-Arab",), "target"),
         (Kind.MONOLINGUAL, [], ("rw",), "related"),
         (Kind.PARALLEL, WORDS, ("en", "sw"), "dictionary"),
         (Kind.PARALLEL, SENTENCES, ("en", "sw"), "parallel"),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from training.data.builders.material import Chat, Material, question
 from training.data.builders.wordings import draw, language_name
-from training.data.pairs import Pair
+from training.data.pairs import Pair, side_of
 
 GAP = "____"
 SHARE_OF_GAPS = 0.3
@@ -23,11 +23,8 @@ def build(material: Material, dice: random.Random) -> Iterator[tuple[Chat, str]]
     order = list(material.pairs)
     dice.shuffle(order)
     for number, pair in enumerate(order):
-        target = (
-            pair.languages.index(material.target)
-            if (material.target in pair.languages)
-            else 1
-        )
+        side = side_of(pair.languages, material.target)
+        target = 1 if side is None else side
         chat = None
         if number % 2 == 0:
             chat = gaps_chat(pair, target, material, dice)

@@ -33,7 +33,6 @@ from webapp.recipes.reading import parse
 from webapp.recipes.recipe import Recipe
 from webapp.targets.models import LanguageTarget
 from webapp.targets.services import create_target
-from webapp.targets.specimens import same
 from webapp.workspaces.models import Workspace
 
 CANCELLED = 130  # the exit code of Ctrl-C
@@ -148,7 +147,7 @@ def _launch(options: dict[str, Any]) -> Job:
             )
     language, protected_language = (languages.describe(tag).tag for tag in tags)
     for tag in related:
-        if same(tag, language):
+        if languages.same_language(tag, language):
             raise Refusal(
                 f"--related {tag} is the language itself; give its text with --text."
             )
