@@ -47,6 +47,17 @@ class NewBaseForm(forms.Form):
             "it is read by itself."
         ),
     )
+    final_learning_rate = forms.FloatField(
+        label=_("Final learning rate"),
+        required=False,
+        min_value=0,
+        max_value=0.1,
+        help_text=_(
+            "Where its own training ended, if its model card says so, for example "
+            "0.00003. Learning then begins there and not at zero."
+        ),
+        widget=forms.TextInput(attrs={"inputmode": "decimal", "dir": "ltr"}),
+    )
 
 
 class SearchForm(forms.Form):

@@ -33,6 +33,8 @@ class BaseModel(Owned):
     address = models.CharField(_("folder or hub id"), max_length=1000)
     folder = models.CharField(max_length=1000, blank=True)
     licence = models.CharField(_("licence"), max_length=200, blank=True)
+    # Where the rate of its own pretraining ended; None: not known.
+    final_learning_rate = models.FloatField(null=True, blank=True)
     languages = models.JSONField(default=list)
     passport = models.JSONField(default=dict)
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)

@@ -34,7 +34,12 @@ MOST_TRIES = 3
 
 
 def register_folder(
-    *, workspace: Workspace, path: Path, name: str = "", licence: str = ""
+    *,
+    workspace: Workspace,
+    path: Path,
+    name: str = "",
+    licence: str = "",
+    final_learning_rate: float | None = None,
 ) -> BaseModel:
     """Register a folder of this installation; the same folder is registered once."""
     path = path.expanduser().resolve()
@@ -56,6 +61,7 @@ def register_folder(
             address=str(path),
             folder=str(path),
             licence=licence,
+            final_learning_rate=final_learning_rate,
             passport=passport,
             state=State.READY,
         )
@@ -92,7 +98,12 @@ def _refuse_outside(path: Path) -> None:
 
 
 def register_hub(
-    *, workspace: Workspace, hub_id: str, name: str = "", licence: str = ""
+    *,
+    workspace: Workspace,
+    hub_id: str,
+    name: str = "",
+    licence: str = "",
+    final_learning_rate: float | None = None,
 ) -> BaseModel:
     """Register a hub id ("organisation/model"); a worker brings its files."""
     hub_id = hub_id.strip().removeprefix("https://huggingface.co/").strip("/")
@@ -114,6 +125,7 @@ def register_hub(
         origin=BaseModel.Origin.HUB,
         address=hub_id,
         licence=licence,
+        final_learning_rate=final_learning_rate,
     )
 
 
@@ -139,10 +151,19 @@ def register_model(*, workspace: Workspace, model: Model) -> BaseModel:
         address=str(model.id),
         folder=str(folder or ""),
         licence=former.licence,
+        final_learning_rate=_final_learning_rate(model),
         languages=list(dict.fromkeys([*former.languages, model.language])),
         passport=read_passport(folder) if folder else {},
         state=State.READY if folder else State.WAITING,
     )
+
+
+def _final_learning_rate(model: Model) -> float | None:
+    """Where the last pretraining of a model that was made here ended."""
+    for stage in reversed(model.job.spec.get("stages", [])):
+        if stage["stage"] == "continue_pretraining" and stage["learning_rate"]:
+            return stage["learning_rate"] * stage["final_learning_rate_share"]
+    return model.target.base.final_learning_rate
 
 
 def claim_base() -> BaseModel | None:

@@ -112,7 +112,7 @@ def base_restore(request: WorkspaceRequest, base_id: UUID) -> HttpResponse:
 
 
 def _register(request: WorkspaceRequest, data: dict[str, Any]) -> BaseModel:
-    said = {"name": data["name"], "licence": data["licence"]}
+    said = {key: data[key] for key in ("name", "licence", "final_learning_rate")}
     if data["origin"] == "hub":
         return services.register_hub(
             workspace=request.workspace, hub_id=data["address"], **said

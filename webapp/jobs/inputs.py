@@ -91,6 +91,7 @@ def situation_of(
     """What the plan is made from."""
     return Situation(
         passport=target.base.passport,
+        final_learning_rate=target.base.final_learning_rate or 0.0,
         language=target.language,
         target_bytes=sum(_text_bytes(version) for version in inputs.target),
         target_characters=sum(version.characters for version in inputs.target),

@@ -110,6 +110,24 @@ def test_a_finished_model_becomes_a_base_once() -> None:
     assert register_model(workspace=model.workspace, model=model) == base
 
 
+def test_a_model_made_here_knows_where_its_rate_ended() -> None:
+    """That of its last reading; without any, the rate of the base it came from."""
+    model = make_model()
+    reading = {"stage": "continue_pretraining", "final_learning_rate_share": 0.1}
+    model.job.spec["stages"] = [
+        {**reading, "learning_rate": 3e-3},
+        {**reading, "learning_rate": 6e-4},
+        {"stage": "evaluate"},
+    ]
+    base = register_model(workspace=model.workspace, model=model)
+    assert base.final_learning_rate == pytest.approx(6e-5)
+    base.delete()
+    model.job.spec["stages"] = [{"stage": "evaluate"}]
+    model.target.base.final_learning_rate = 3e-5
+    base = register_model(workspace=model.workspace, model=model)
+    assert base.final_learning_rate == 3e-5
+
+
 def test_a_model_in_an_object_store_is_brought(
     monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:

@@ -61,11 +61,14 @@ def test_a_base_of_another_workspace_is_not_there(
 def test_a_folder_is_registered(world: World, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "mine")
     data = {"origin": "folder", "address": str(folder), "licence": "mit"}
+    data |= {"final_learning_rate": "0.00003"}
     response = world.client("eve").post(world.url("base-new"), data, follow=True)
     page = response.content.decode()
     assert response.status_code == 200
     assert "mine" in page and "Byte-level BPE" in page and "mit" in page
-    assert BaseModel.objects.get().passport["tokenizer_sha256"] in page
+    kept = BaseModel.objects.get()
+    assert kept.passport["tokenizer_sha256"] in page
+    assert kept.final_learning_rate == 3e-5 and "0.00003" in page
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,7 @@ def derive(situation: Situation, *, minutes: float, method: str | None) -> list[
             round(minutes, 2),
             _("Your time without measuring and saving, and without what tuning gets."),
         ),
-        Choice(
-            f"{STAGE}.learning_rate",
-            learning_rate(situation.parameters, method),
-            _("Smaller models learn well at higher rates; read from a table by size."),
-            c.LEARNING_RATE_SOURCE,
-        ),
+        *_rates(situation, method),
         *_blocks(situation, minutes),
         _passes(situation),
         _replay(situation),
@@ -51,6 +46,39 @@ def learning_rate(parameters: int, method: str) -> float:
     """The peak, from the table by size."""
     full, lora, _tuning = by_size(c.LEARNING_RATES, parameters)
     return full if method == "full" else lora
+
+
+def _rates(situation: Situation, method: str) -> list[Choice]:
+    """The peak, and where the warm-up begins if the base's final rate is known."""
+    limits = [row[0] for row in c.LEARNING_RATES]
+    limit = next(limit for limit in limits if situation.parameters < limit)
+    below = _("fewer than %(limit)s parameters") % {"limit": f"{limit:,.0f}"}
+    row = below if limit != float("inf") else _("the largest models")
+    peak = learning_rate(situation.parameters, method)
+    final = situation.final_learning_rate
+    choices = [
+        Choice(
+            f"{STAGE}.learning_rate",
+            max(peak, final),
+            _("The smaller a model, the higher; the table's row for %(row)s.")
+            % {"row": row},
+            c.LEARNING_RATE_SOURCE,
+        )
+    ]
+    if final:
+        reason = _(
+            "The base's own training ended here: the warm-up climbs from it to the peak, "
+            "since a new language is a strong change."
+        )
+        choices.append(
+            Choice(
+                f"{STAGE}.base_final_learning_rate",
+                final,
+                reason,
+                "Ibrahim et al. 2024",
+            )
+        )
+    return choices
 
 
 def block_and_batch(situation: Situation, minutes: float) -> tuple[int, int]:
@@ -87,8 +115,15 @@ def _blocks(situation: Situation, minutes: float) -> list[Choice]:
         Choice(
             f"{STAGE}.batch_blocks",
             batch,
-            _("As many as leave about %(steps)s steps in the time there is.")
-            % {"steps": c.STEPS_AT_LEAST},
+            _(
+                "%(tokens)s tokens a step: at most %(most)s for a base of this size, and "
+                "what minutes or text give, over %(steps)s steps."
+            )
+            % {
+                "tokens": f"{block * batch:,}",
+                "most": f"{by_size(c.BATCHES, situation.parameters)[1]:,}",
+                "steps": c.STEPS_AT_LEAST,
+            },
         ),
     ]
 

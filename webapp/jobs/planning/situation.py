@@ -16,7 +16,8 @@ class Situation:
 
     Bytes and characters are those of the text itself; rows are counted; `minutes` is
     the whole time the person gives; `goal` is one of GOALS; `characters_per_token` is
-    what the base's tokenizer makes of the target text, None where not tried; `devices`
+    what the base's tokenizer makes of the target text, None where not tried;
+    `final_learning_rate` is where the base's own training ended, 0 unknown; `devices`
     are {"kind", "name", "memory_bytes"} of the hosts that could run it; `available` are
     the roles of data and the resources that there are, None where the counts tell.
     """
@@ -34,6 +35,7 @@ class Situation:
     minutes: float = 10.0
     goal: str = "answer"
     characters_per_token: float | None = None
+    final_learning_rate: float = 0.0
     devices: tuple[dict[str, Any], ...] = field(default=())
     available: frozenset[str] | None = None
 

@@ -135,6 +135,30 @@ def test_golden_plans(situation: Situation, expected: dict[str, Any]) -> None:
     assert {name: value(plan, name) for name in expected} == expected
 
 
+def test_training_goes_on_from_the_bases_final_rate_where_it_is_known() -> None:
+    unknown = plan_of(BENGALI)
+    known = plan_of(replace(BENGALI, final_learning_rate=3e-5))
+    high = plan_of(replace(BENGALI, final_learning_rate=1e-3))
+    name = "continue_pretraining.base_final_learning_rate"
+    assert value(unknown, name) == 0 and value(known, name) == 3e-5
+    peak = "continue_pretraining.learning_rate"
+    assert value(known, peak) == value(unknown, peak) > 3e-5
+    assert value(high, peak) == 1e-3  # a warm-up never falls
+    reasons = {reason["setting"]: reason["reason"] for reason in known.reasons}
+    assert "climbs" in reasons[name] and name not in {
+        reason["setting"] for reason in unknown.reasons
+    }
+
+
+def test_rate_and_batch_show_what_they_are_made_from() -> None:
+    reasons = {
+        reason["setting"]: reason["reason"] for reason in plan_of(KAZAKH).reasons
+    }
+    assert "1,000,000" in reasons["continue_pretraining.learning_rate"]
+    batch = reasons["continue_pretraining.batch_blocks"]
+    assert "4,096" in batch and "300 steps" in batch
+
+
 def test_minutes_are_split_after_the_overhead() -> None:
     plan = plan_of(EXAMPLE)
     reading = value(plan, "continue_pretraining.minutes")
