@@ -28,7 +28,7 @@ def check_order(spec: JobSpec) -> None:
     model without the additions that were learned before."""
     if not spec.stages:
         raise SpecInvalid("stages", "are empty: name at least one thing to do")
-    prepared, loose = False, ""
+    prepared, loose, wider = False, "", False
     for settings in spec.stages:
         name = settings.stage
         if not prepared and name not in WITHOUT_PREPARE:
@@ -41,6 +41,14 @@ def check_order(spec: JobSpec) -> None:
                 f"{name} would go on without what {loose} has learned; put merge "
                 "between them",
             )
+        if wider and name == "merge_models":
+            raise SpecInvalid(
+                "stages",
+                "merge_models needs models of one shape, and the bottlenecks of "
+                "continue_pretraining make the feed-forward layers wider; let it learn "
+                "with lora or full instead",
+            )
+        wider = wider or getattr(settings, "method", "") == "bottleneck"
         prepared = prepared or name == "prepare"
         if _leaves_additions(settings):
             loose = name

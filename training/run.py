@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from training import manifest
+from training.data import romanise
 from training.errors import (
     EXIT_FAILED,
     EXIT_STOPPED,
@@ -272,6 +273,18 @@ def _spare(context: StageContext, spare: float) -> float:
     return max(0.0, round(context.settings.minutes - used, 3))
 
 
+def carry_romanisation(context: StageContext) -> None:
+    """The table that leads back from Latin letters goes with every model that a stage
+    writes: who loads it reads there that it is to be asked in Latin letters."""
+    model, table = context.folder / "model", Path()
+    if "prepare" in context.finished:
+        table = context.prepared / romanise.FILE
+    if model.is_dir() and table.is_file():
+        # What lies there may be a link into the folder of another stage.
+        (model / romanise.FILE).unlink(missing_ok=True)
+        shutil.copyfile(table, model / romanise.FILE)
+
+
 def refuse_other_settings(spec: JobSpec, index: int, final: Path) -> None:
     """Raise SpecInvalid where a finished stage was run with other settings or another
     seed: its figures would stand under the new ones. Settings that a former version did
@@ -306,6 +319,7 @@ def _run_stage(context: StageContext, index: int, spare: float) -> float:
         context.events.write("stage_started", stage=name, index=index)
         began = time.monotonic()
         figures = stage_function(name)(context)
+        carry_romanisation(context)
         manifest.seal(
             context.folder,
             stage=name,

@@ -67,3 +67,11 @@ def test_the_text_is_divided_first(first: StageSettings) -> None:
 def test_a_job_without_stages_is_refused() -> None:
     with pytest.raises(SpecInvalid, match="empty"):
         check()
+
+
+def test_models_that_bottlenecks_made_wider_are_not_merged() -> None:
+    grown = ContinuePretraining(method="bottleneck")
+    with pytest.raises(SpecInvalid, match="wider"):
+        check(Prepare(), grown, MergeModels())
+    check(Prepare(), ContinuePretraining(method="lora"), MergeModels())
+    check(Prepare(), MergeModels(), grown)

@@ -43,6 +43,7 @@ WARMUP_SHARE, FINAL_SHARE = 0.03, 0.1
 # Logits held at once, as in training/pretraining/loop.py.
 LOGITS_AT_ONCE = {"cpu": 2**27, "cuda": 2**30}
 SECONDS_BETWEEN_PROGRESS = 1.0
+SHORTEST_SECONDS = 1e-9  # a coarse clock can give none for a step
 
 
 @dataclass(frozen=True)
@@ -299,7 +300,9 @@ class Distillation:
             wanted.shape[-1] * sum(len(snippet.places) for snippet in snippets)
         )
         if self.rows.tied:
-            prediction = prediction * (difference / prediction).detach()
+            least = torch.finfo(prediction.dtype).tiny  # known by heart it is 0
+            ratio = difference / prediction.clamp_min(least)
+            prediction = prediction * ratio.detach()
         return difference + prediction
 
     def measure(self, step: int) -> dict[str, Any]:
@@ -400,6 +403,7 @@ class Progress:
         if now - self.last_event < SECONDS_BETWEEN_PROGRESS and step != self.total:
             return
         self.last_event = now
+        seconds = max(self.seconds, SHORTEST_SECONDS)
         self.events.write(
             "progress",
             stage=STAGE,
@@ -409,8 +413,8 @@ class Progress:
             metrics={
                 "loss": round(loss, 6),
                 "learning_rate": rate,
-                "tokens_per_second": round(self.tokens / self.seconds, 1),
-                "bytes_per_second": round(self.bytes / self.seconds, 1),
+                "tokens_per_second": round(self.tokens / seconds, 1),
+                "bytes_per_second": round(self.bytes / seconds, 1),
             },
         )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.data import romanise
 from training.data.rows import read_rows, read_texts
 from training.data.tokens import start_id
 from training.evaluation.bits_per_byte import (
@@ -46,6 +47,9 @@ class Evaluator:
         self.tokenizer = tokenizer
         self.spec = spec
         self.paths = {role: prepared / f"{role}-{part}.jsonl" for role in ROLES}
+        # A model that learns from Latin letters is asked in them.
+        romanised = (prepared / romanise.FILE).is_file()
+        self.write = romanise.romanise if romanised else str
         self.related = prepared / f"related-{part}.jsonl"
         self.chunks = {
             role: self._chunks(read_texts(path)) for role, path in self.paths.items()
@@ -61,7 +65,7 @@ class Evaluator:
         }
 
     def samples(self) -> list[dict[str, str]]:
-        """[{"prompt", "answer"}] for the job's prompts."""
+        """[{"prompt", ["asked"], "answer"}] for the job's prompts."""
         settings = _settings(self.spec, Evaluate)
         return answer_prompts(
             Generator(self.model, self.tokenizer),
@@ -69,6 +73,7 @@ class Evaluator:
             tokens=settings.sample_tokens,
             temperature=settings.temperature,
             seed=self.spec.seed,
+            write=self.write,
         )
 
     def by_language(self) -> dict[tuple[str, str], Likelihood]:

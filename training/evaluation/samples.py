@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from training.generate import Generator
 
@@ -14,8 +14,11 @@ def answer_prompts(
     tokens: int = 60,
     temperature: float = 0.0,
     seed: int = 1,
+    write: Callable[[str], str] = str,
 ) -> list[dict[str, str]]:
-    """[{"prompt", "answer"}]: a model with a chat template is asked, others go on.
+    """[{"prompt", ["asked"], "answer"}]: a model with a chat template is asked, others go
+    on. `write` makes of a prompt what the model is asked (its text may be romanised);
+    "asked" is there where that is something else.
 
     The training generators are not touched: `seed` has its own.
     """
@@ -24,13 +27,16 @@ def answer_prompts(
     answers = []
     for prompt in prompts:
         asked = bool(generator.tokenizer.chat_template)
+        said = write(prompt)
         pieces = generator.stream(
-            [{"role": "user", "content": prompt}] if asked else prompt,
+            [{"role": "user", "content": said}] if asked else said,
             max_tokens=tokens,
             temperature=temperature,
             repetition_penalty=1.0,
             seed=seed,
         )
-        answers.append({"prompt": prompt, "answer": "".join(pieces).strip()})
+        changed = {"asked": said} if said != prompt else {}
+        answer = "".join(pieces).strip()
+        answers.append({"prompt": prompt, **changed, "answer": answer})
     generator.model.train(training)
     return answers

@@ -72,7 +72,8 @@ def check_related(one: Relative, other: Relative) -> None:
                 f"The model {name} has {part} in the shape "
                 f"{tuple(other.tensors[part].shape)}, the job's model in "
                 f"{tuple(tensor.shape)}.",
-                hint="Only models that grew from the same base can be merged.",
+                hint="Only models that grew from the same base can be merged, and not "
+                "those in which bottlenecks have made the feed-forward layers wider.",
             )
     shared = len(one.ids.keys() & other.ids.keys())
     if shared < SHARED_TOKENS_AT_LEAST * min(len(one.ids), len(other.ids)):

@@ -58,7 +58,8 @@ class Prepare(StageSettings):
         "none",
         "Write the language in Latin letters",
         "uroman: for a script the base has never seen and little text. The model then "
-        "reads and writes Latin letters only; a table leads back, word by word.",
+        "reads and writes Latin letters only, what it is asked is written so too, and a "
+        "table leads back, word by word.",
         choices=("none", "uroman"),
         source="Hermjakob et al. 2018; RomanSetu",
     )

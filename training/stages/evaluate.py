@@ -9,7 +9,8 @@ Writes RUN_DIR/report.json:
                            text; null where nothing is protected
     bits_per_byte_by_language {language: {before, [pretrained,] after}} of every language
                            that text was held out of, related ones too
-    samples                [{prompt, before, [pretrained,] after}]
+    samples                [{prompt, [asked,] before, [pretrained,] after}]; asked is the
+                           prompt in Latin letters where the text was romanised
     seconds                {total, stages: {stage: seconds}, runs: [{index, stage,
                            seconds}]}; a stage that ran twice is summed in stages
 
@@ -95,7 +96,8 @@ def compare(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
     samples = []
     for number, sample in enumerate(measured["before"]["samples"]):
         answers = {m: of["samples"][number]["answer"] for m, of in measured.items()}
-        samples.append({"prompt": sample["prompt"], **answers})
+        told = {name: sample[name] for name in ("prompt", "asked") if name in sample}
+        samples.append({**told, **answers})
     return {
         "tokenizer": {m: of["tokenizer"] for m, of in measured.items()},
         "bits_per_byte": {

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training import families, manifest, merging
-from training.data import romanise
 from training.data.rows import read_labelled, read_texts
 from training.errors import TokenizerMismatch
 from training.evaluation.tokenizer_figures import tokenizer_figures
@@ -57,7 +56,6 @@ def run(context: StageContext) -> dict[str, Any]:
         )
         extension.refuse_unreadable(share)
         copy_model(context.model, folder)
-        carry_romanisation(context, folder)
         lineage.write(context.folder)
         return figures(before, before, [], validation, tokenizer, "")
     change = methods.change(
@@ -74,7 +72,6 @@ def run(context: StageContext) -> dict[str, Any]:
     families.check_rows(model, tokenizer)
     add_rows(context, model, change.tokens, change.backend, change.kept)
     save(model, tokenizer, change, context.model, folder)
-    carry_romanisation(context, folder)
     tokenizer = check_saved(folder, change.backend, validation)
     lineage.after(change).write(context.folder)
     note(context, settings, change)
@@ -131,13 +128,6 @@ def add_rows(
             f"pieces: the method {made['method']} has nothing to say about them."
         )
     return made
-
-
-def carry_romanisation(context: StageContext, folder: Path) -> None:
-    """The table that leads back from Latin letters goes with the model."""
-    table = context.prepared / romanise.FILE
-    if table.is_file():
-        shutil.copyfile(table, folder / romanise.FILE)
 
 
 def copy_model(source: Path, folder: Path) -> None:

@@ -97,8 +97,8 @@ def in_latin_letters(context: StageContext) -> tuple[StageContext, dict[str, Any
     )
     context.events.note(
         "The language is written in Latin letters from here on, and every figure is per "
-        "byte of that text: do not compare it with other runs. Prompts are not "
-        "romanised, nor what is typed in the chat: write Latin letters there. "
+        "byte of that text: do not compare it with other runs. Prompts and what is "
+        "typed in the chat are written so too before the model reads them. "
         f"{figures['come_back_on_new_text']:.0%} of the words of new text come back "
         f"exactly by the table in {romanise.FILE}.",
         level="warning",

@@ -131,6 +131,15 @@ def _download(
     client: httpx.Client, url: str, path: Path, alive: Callable[[], None]
 ) -> None:
     with client.stream("GET", url) as answer:
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise Refusal(
+                _(
+                    "The hub lists the file %(file)s of this model and does not have it. "
+                    "Choose another model, or bring its folder to this machine and "
+                    "register the folder."
+                )
+                % {"file": path.name}
+            )
         answer.raise_for_status()
         with path.open("wb") as file:
             for block in answer.iter_bytes(1024**2):

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from webapp.bases.hub import bring
+from webapp.bases.licences import stated_licence
 from webapp.bases.models import BaseModel
 from webapp.bases.passport import read_passport
 from webapp.core import files
@@ -52,7 +53,11 @@ def register_folder(
         known = BaseModel.objects.filter(
             workspace=workspace, folder=str(path), deleted_at=None
         ).first()
+        licence = licence or stated_licence(path)
         if known and known.passport == passport:
+            if licence and not known.licence:
+                known.licence = licence
+                known.save(update_fields=["licence"])
             return known
         return BaseModel.objects.create(
             workspace=workspace,

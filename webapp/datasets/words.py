@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
+
+from webapp.datasets.models import DatasetVersion
 
 WAY_LABELS = {
     "blank_lines": _("A blank line ends a document"),
@@ -20,3 +25,30 @@ ROLE_LABELS = {
     "chosen": _("Better answer"),
     "rejected": _("Worse answer"),
 }
+
+
+def left_out(version: DatasetVersion, places: int = 5) -> Iterator[str]:
+    """What of a version's files was not taken, where it stood and what was kept, a
+    sentence each; nothing where everything was."""
+    problems = version.problems
+    yield from problems.get("files") or ()
+    rows = sum((problems.get("counts") or {}).values())
+    if not rows:
+        return
+    for place in (problems.get("first") or ())[:places]:
+        yield gettext("%(file)s, line %(line)s: left out, %(reason)s") % place
+    if rows > places:
+        yield ngettext(
+            "and %(rows)d more row was left out",
+            "and %(rows)d more rows were left out",
+            rows - places,
+        ) % {"rows": rows - places}
+    yield ngettext(
+        "%(name)s: kept %(rows)d row with %(characters)d characters",
+        "%(name)s: kept %(rows)d rows with %(characters)d characters",
+        version.documents,
+    ) % {
+        "name": version.dataset.name,
+        "rows": version.documents,
+        "characters": version.characters,
+    }

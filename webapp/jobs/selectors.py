@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from webapp.jobs.models import Desired, Job, JobEvent, JobStage, State
-from webapp.jobs.words import event_words, stage_title, state_sentence
+from webapp.jobs.words import event_words, kept_sentence, stage_title, state_sentence
 
 SORTS = {
     "newest": "-created_at",
@@ -76,7 +76,9 @@ def live(job: Job) -> dict[str, Any]:
         "answers": _answers(points),
         "before": _before(stages),
         "notes": _log(job),
-        "checkpoint": job.checkpoints.order_by("-created_at").first(),
+        "kept": kept_sentence(
+            job, stages, job.checkpoints.order_by("-created_at").first()
+        ),
         "model": getattr(job, "model", None),
     }
 
@@ -166,7 +168,7 @@ def _answers(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
             prompt, answer = sample.get("prompt", ""), sample.get("answer", "")
             changed = prompt in said and said[prompt] != answer
             said[prompt] = answer
-            samples.append({"prompt": prompt, "answer": answer, "changed": changed})
+            samples.append(sample | {"answer": answer, "changed": changed})
         shown.append(point | {"samples": samples})
     return shown[::-1][:ANSWERED]
 

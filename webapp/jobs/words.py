@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
+from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from webapp.jobs.models import Desired, Host, Job, JobEvent, State
+from webapp.jobs.models import (
+    Checkpoint,
+    Desired,
+    Host,
+    Job,
+    JobEvent,
+    JobStage,
+    State,
+)
 
 SILENT = timedelta(seconds=90)  # a host that has not been seen for so long is away
 
@@ -100,8 +110,34 @@ def state_sentence(job: Job) -> str:
         % {"host": host},
         State.SUCCEEDED: _("Finished. The model is ready."),
         State.FAILED: job.sentence or _("Failed."),
-        State.CANCELLED: _("Cancelled. What it had finished is kept for a retry."),
+        State.CANCELLED: _("Cancelled. What it had finished is kept for a retry.")
+        if is_kept(job)
+        else _("Cancelled."),
     }[State(state)]
+
+
+def is_kept(job: Job) -> bool:
+    """Whether an ended job's stages and checkpoints still lie where it ran; they are
+    removed after UNDO_DAYS (tidying.py)."""
+    days = timedelta(days=settings.UNDO_DAYS)
+    return job.finished_at is None or timezone.now() - job.finished_at < days
+
+
+def kept_sentence(job: Job, stages: Iterable[JobStage], kept: Checkpoint | None) -> str:
+    """What a retry of a failed or cancelled job goes on from."""
+    if not is_kept(job):
+        return _(
+            "What it had finished was kept for %(days)d days and then removed: a retry "
+            "begins anew."
+        ) % {"days": settings.UNDO_DAYS}
+    if kept:
+        words = _(
+            "Kept: everything up to step %(step)s of %(stage)s. A retry goes on from there."
+        )
+        return words % {"step": f"{kept.step:,}", "stage": stage_title(kept.stage)}
+    if any(stage.state == JobStage.State.FINISHED for stage in stages):
+        return _("Kept: the stages that were finished. A retry goes on after them.")
+    return _("No stage was finished: a retry begins anew.")
 
 
 def waiting_sentence(job: Job) -> str:

@@ -7,16 +7,22 @@ not shrink; sizes above 4 GB are written as ZIP64.
 
 from __future__ import annotations
 
+import json
 import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 from asgiref.sync import sync_to_async
 from django.core.files.storage import default_storage
+from django.utils.translation import gettext as _
 
 from webapp.core import files
+from webapp.core.errors import Refusal
 
 BLOCK_BYTES = 1024**2
+CONFIGS = {"config.json", "adapter_config.json"}
+INDEX = "model.safetensors.index.json"
 
 
 class Sink:
@@ -62,6 +68,35 @@ def zip_folder(folder: str, root: str, written: dict[str, bytes]) -> Iterator[by
                     yield sink.taken()
             yield sink.taken()
     yield sink.taken()
+
+
+def refuse_incomplete(folder: str) -> None:
+    """Raise Refusal unless a stored model (or adapter) has its weights and says what it
+    is: an archive that breaks off, or that nothing can load, tells nobody why."""
+    try:
+        names = set(files.folder_files(folder))
+        missing = _missing(folder, names)
+    except OSError:
+        missing = ["config.json"]
+    if missing:
+        raise Refusal(
+            _(
+                "The model's files are not complete in the storage any more: %(files)s "
+                "is missing. Bring them back from a copy, or train the model again."
+            )
+            % {"files": ", ".join(missing[:3])}
+        )
+
+
+def _missing(folder: str, names: set[str]) -> list[str]:
+    missing = []
+    if not names & CONFIGS:
+        missing.append("config.json")
+    wanted = {"*.safetensors"} - {"*" + Path(name).suffix for name in names}
+    if INDEX in names:
+        with default_storage.open(f"{folder}/{INDEX}") as file:
+            wanted |= set(json.load(file)["weight_map"].values()) - names
+    return missing + sorted(wanted)
 
 
 async def in_threads(blocks: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import content_disposition_header
@@ -23,7 +24,7 @@ from webapp.core.undo import offer_undo
 from webapp.jobs.selectors import by_language
 from webapp.jobs.services import launch_part
 from webapp.models import card, selectors, services
-from webapp.models.archive import in_threads, zip_folder
+from webapp.models.archive import in_threads, refuse_incomplete, zip_folder
 from webapp.models.forms import NameForm, PartForm, SearchForm
 from webapp.models.models import Model
 from webapp.models.ribbons import before_and_after
@@ -62,7 +63,7 @@ def model(request: WorkspaceRequest, model_id: UUID) -> HttpResponse:
 
 @for_role(Role.VIEWER)
 @require_GET
-def model_download(request: WorkspaceRequest, model_id: UUID) -> StreamingHttpResponse:
+def model_download(request: WorkspaceRequest, model_id: UUID) -> HttpResponseBase:
     """The merged model, the adapter, or the adapter's base (?what=) as a ZIP."""
     row = own(request, Model, model_id)
     name = card.folder_name(row)
@@ -75,6 +76,11 @@ def model_download(request: WorkspaceRequest, model_id: UUID) -> StreamingHttpRe
     folder, root, readme = contents.get(what, ("", "", card.model_card))
     if not folder:
         raise Http404
+    try:
+        refuse_incomplete(folder)
+    except Refusal as refusal:
+        messages.error(request, refusal.sentence)
+        return redirect("model", request.workspace.slug, row.id)
     file = {"model": name, "adapter": f"{name}-adapter", "base": f"{name}-adapter-base"}
     blocks = zip_folder(folder, root, {"README.md": readme(row).encode()})
     response = StreamingHttpResponse(in_threads(blocks), content_type="application/zip")

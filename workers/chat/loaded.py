@@ -19,7 +19,9 @@ from typing import Any
 
 import torch
 
+from training.data import romanise
 from training.data.builders.taco import final_answer_only
+from training.errors import InputMissing
 from training.generate import Generator
 from workers.chat.shared import Parts, SharedBase, parts_of
 
@@ -28,6 +30,21 @@ log = logging.getLogger(__name__)
 
 class TooLarge(Exception):
     """The model does not fit into memory."""
+
+
+def as_taught(folder: Path, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The messages in the letters that a model was taught in: Latin ones where its folder
+    has the table of a romanisation. Without the library they stay as they are."""
+    if not (folder / romanise.FILE).is_file():
+        return messages
+    try:
+        return [
+            {**message, "content": romanise.romanise(message["content"])}
+            for message in messages
+        ]
+    except InputMissing as problem:
+        log.warning("%s %s", problem.sentence, problem.hint)
+        return messages
 
 
 class LoadedModels:
@@ -71,7 +88,8 @@ class LoadedModels:
                 return
             generator = self._get(folder)
             try:
-                written = generator.stream(messages, stop_event=stop, **sampling)
+                asked = as_taught(folder, messages)
+                written = generator.stream(asked, stop_event=stop, **sampling)
                 yield from final_answer_only(written)
             except torch.OutOfMemoryError as problem:
                 raise TooLarge from problem

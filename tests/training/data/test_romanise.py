@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.training import tiny
-from training import merging
+from training import merging, run
 from training.data import romanise
 from training.data.rows import read_rows, read_texts
 from training.events import read_events
@@ -104,6 +104,8 @@ def test_prepared_and_carried_with_the_model(letters: None, tmp_path: Path) -> N
     job = tiny.spec(tmp_path, [Prepare(romanise="uroman")])
     context = tiny.context(job, job.stages[0], tmp_path / "run")
     figures = prepare.run(context)
+    (sample,) = figures["before"]["samples"]
+    assert (sample["prompt"], sample["asked"]) == ("қабар", "kabar")
     assert 0 < figures["romanisation"]["come_back_on_new_text"] <= 1
     texts = list(read_texts(context.folder / "target-train.jsonl"))
     original = Path(job.data.target[0].path).read_text("utf-8")
@@ -115,6 +117,7 @@ def test_prepared_and_carried_with_the_model(letters: None, tmp_path: Path) -> N
         job, settings, tmp_path / "run", finished={"prepare": context.folder}
     )
     extend_vocabulary.run(stage)
+    run.carry_romanisation(stage)
     folder = stage.folder / "model"
     table = json.loads((folder / romanise.FILE).read_text("utf-8"))["table"]
     back = romanise.restore(texts[0], table)
@@ -122,12 +125,22 @@ def test_prepared_and_carried_with_the_model(letters: None, tmp_path: Path) -> N
     assert {part for part in romanise.runs(back)} <= set(romanise.runs(original))
     merging.copy_licence(folder, tmp_path / "run")
     assert (tmp_path / "run" / romanise.FILE).is_file()
+    # A link into another stage's folder is replaced, not written through.
+    linked = stage.folder / "model" / romanise.FILE
+    linked.unlink()
+    (tmp_path / "other").write_text("another's")
+    linked.hardlink_to(tmp_path / "other")
+    run.carry_romanisation(stage)
+    assert (tmp_path / "other").read_text() == "another's"
+    assert json.loads(linked.read_text("utf-8"))["table"] == table
 
 
 def test_nothing_is_romanised_unless_it_is_asked_for(tmp_path: Path) -> None:
     job = tiny.spec(tmp_path, [Prepare()])
     context = tiny.context(job, job.stages[0], tmp_path / "run")
-    assert "romanisation" not in prepare.run(context)
+    figures = prepare.run(context)
+    assert "romanisation" not in figures
+    assert all("asked" not in sample for sample in figures["before"]["samples"])
     assert not (context.folder / romanise.FILE).exists()
 
 

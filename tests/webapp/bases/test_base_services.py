@@ -200,3 +200,31 @@ def test_delete_and_restore(tmp_path: Path) -> None:
     restore_base(base=base)
     base.refresh_from_db()
     assert base.deleted_at is None
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlanguage: en\nlicense: apache-2.0\n---\n# base", "apache-2.0"),
+        ("---\nlicense: 'mit'\n---", "mit"),
+        ("---\nlicense:\n- mit\n- apache-2.0\ntags:\n- x\n---", "mit, apache-2.0"),
+        ("---\nlicense: [mit, gpl]\n---", "mit, gpl"),
+        ("---\nlicense: other\nlicense_name: llama3\n---", "llama3"),
+        ("---\nlanguage: en\n---\nlicense: mit", ""),
+        ("license: mit", ""),
+        (None, ""),
+    ],
+)
+def test_the_licence_is_read_from_the_card(
+    tmp_path: Path, card: str | None, licence: str
+) -> None:
+    folder = make_folder(tmp_path / "base")
+    if card is not None:
+        (folder / "README.md").write_text(card)
+    workspace = make_workspace()
+    base = register_folder(workspace=workspace, path=folder)
+    assert base.licence == licence
+    # A base that was registered before its card was read gets it; words of a person stay.
+    for before, after in (("", licence), ("mine", "mine")):
+        BaseModel.objects.update(licence=before)
+        assert register_folder(workspace=workspace, path=folder).licence == after

@@ -36,7 +36,7 @@ class Hub(BaseHTTPRequestHandler):
             return
         name = self.path.removeprefix(f"/{HUB_ID}/resolve/abc/")
         path = state["folder"] / name
-        if "/" in name or not path.is_file():
+        if "/" in name or not path.is_file() or name == state["gone"]:
             self.answer(b"", 404)
         else:
             self.answer(path.read_bytes(), 200, state["short"])
@@ -61,6 +61,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, A
         "folder": folder,
         "status": 200,
         "short": 0,
+        "gone": "",
         "asked": [],
         "facts": {"sha": "abc", "siblings": names, "cardData": {"license": "mit"}},
     }
@@ -108,6 +109,7 @@ def test_a_second_bringing_replaces_the_first(
         ({"facts": []}, "cannot be reached"),
         ({"facts": {"siblings": [{"rfilename": "pytorch_model.bin"}]}}, "safetensors"),
         ({"short": 5}, "cannot be reached"),
+        ({"gone": "tokenizer.json"}, "lists the file tokenizer.json"),
     ],
 )
 def test_what_the_hub_refuses_is_a_sentence(

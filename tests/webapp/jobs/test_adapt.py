@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,24 @@ def test_a_recipe_may_be_a_file(tmp_path: Path) -> None:
     file.write_text(text.replace("lora_rank = 64", "lora_rank = 0"))
     with pytest.raises(Refusal, match="Line 20"):
         _recipe(str(file))
+
+
+@pytest.mark.django_db
+def test_a_broken_line_is_named_with_what_was_kept(base: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "stories.jsonl"
+    broken.write_text('{"text": "abc"}\n{"text": broken\n')
+    out = StringIO()
+    with pytest.raises(CommandError, match="too little text"):
+        adapt("--base", base, "--language", "sw", "--text", broken, stdout=out)
+    said = out.getvalue()
+    assert "stories.jsonl, line 2: left out, not valid JSON" in said
+    assert "stories.jsonl: kept 1 row with 3 characters" in said
+    broken.write_text('{"text": "abc"}\n' + "nonsense\n" * 9)
+    with pytest.raises(CommandError, match="too little text"):
+        adapt("--base", base, "--language", "sw", "--text", broken, stdout=out)
+    assert "and 4 more rows were left out" in out.getvalue()
+    whole = StringIO()
+    broken.write_text('{"text": "abc"}\n')
+    with pytest.raises(CommandError, match="too little text"):
+        adapt("--base", base, "--language", "sw", "--text", broken, stdout=whole)
+    assert whole.getvalue() == ""

@@ -391,8 +391,17 @@ def test_the_fragment_is_the_page_without_its_frame(world: World, target: Any) -
     )
     fragment = alice.get(world.url("job-live", job.id)).content.decode()
     assert 'data-ended="yes"' in fragment and 'id="retry"' in fragment
-    for words in ("The loss became infinite.", "lower learning rate", "Kept:"):
+    for words in ("The loss became infinite.", "lower learning rate"):
         assert words in fragment
+    assert "Kept: the stages that were finished" in fragment
+    job.stages.update(state=JobStage.State.WAITING)
+    nothing = alice.get(world.url("job-live", job.id)).content.decode()
+    assert "No stage was finished" in nothing and "Kept:" not in nothing
+    # Tidied after a week: nothing is promised that is not there.
+    late = timezone.now() - timedelta(days=8)
+    Job.objects.filter(id=job.id).update(finished_at=late)
+    fragment = alice.get(world.url("job-live", job.id)).content.decode()
+    assert "begins anew" in fragment and "Kept:" not in fragment
 
 
 def test_a_waiting_job_says_why(world: World, target: Any) -> None:

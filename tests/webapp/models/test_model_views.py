@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -223,3 +224,33 @@ def test_part_of_an_adaptation_is_a_job_of_its_own(world: World, model: Model) -
         answer = eve.post(world.url("model-part", model.id), {"percent": wrong})
         assert answer.status_code == 422, wrong
     assert Job.objects.latest("created_at") == job
+
+
+@pytest.mark.parametrize(
+    ("what", "gone"),
+    [
+        ("model", "model.safetensors"),
+        ("model", "config.json"),
+        ("adapter", "adapter_model.safetensors"),
+        ("model", "model-00002-of-00002.safetensors"),
+        ("model", ""),
+    ],
+)
+def test_an_incomplete_model_is_a_sentence_and_no_broken_archive(
+    world: World, model: Model, what: str, gone: str
+) -> None:
+    place = files.local_path({"model": model.folder, "adapter": model.adapter}[what])
+    assert place
+    if gone.startswith("model-"):
+        index = {"weight_map": {"a": "model.safetensors", "b": gone}}
+        (place / "model.safetensors.index.json").write_text(json.dumps(index))
+    elif gone:
+        (place / gone).unlink()
+    else:
+        shutil.rmtree(place)
+    client = world.client("vera")
+    url = world.url("model-download", model.id)
+    page = client.get(url, {"what": what}, follow=True)
+    said = page.content.decode()
+    assert page.redirect_chain and "not complete in the storage" in said
+    assert (gone.partition("_")[0] or "config.json") in said or "*.safetensors" in said

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.training import tiny
-from workers.chat.loaded import LoadedModels
+from training.data import romanise
+from training.errors import InputMissing
+from workers.chat.loaded import LoadedModels, as_taught
 
 QUESTION = [{"role": "user", "content": "bako"}]
 SAMPLING = {"max_tokens": 4, "temperature": 0.0}
@@ -90,3 +92,19 @@ def test_leaving_an_answer_early_frees_the_turn(folders: list[Path]) -> None:
     writing.close()
     models.idle_seconds = 0
     assert models.give_back() == 1
+
+
+def test_a_romanised_model_is_asked_in_latin_letters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(romanise, "romanise", lambda text: text.replace("қ", "q"))
+    said = [{"role": "user", "content": "қала"}]
+    assert as_taught(tmp_path, said) == said
+    (tmp_path / romanise.FILE).write_text("{}")
+    assert as_taught(tmp_path, said) == [{"role": "user", "content": "qала"}]
+
+    def missing(text: str) -> str:
+        raise InputMissing("There is no library.")
+
+    monkeypatch.setattr(romanise, "romanise", missing)
+    assert as_taught(tmp_path, said) == said

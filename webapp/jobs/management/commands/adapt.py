@@ -22,12 +22,13 @@ from webapp.core import languages
 from webapp.core.errors import Refusal
 from webapp.datasets.models import Dataset, Kind
 from webapp.datasets.services import add_files
+from webapp.datasets.words import left_out
 from webapp.jobs.models import Job, State
 from webapp.jobs.planning.plan import Overrides
 from webapp.jobs.planning.situation import GOALS
 from webapp.jobs.proposal import ADVISED, Answers
 from webapp.jobs.services import launch_job
-from webapp.jobs.terminal import model_folder, run_with_worker
+from webapp.jobs.terminal import Say, model_folder, run_with_worker
 from webapp.recipes.catalogue import FIRST, launchable, recipes
 from webapp.recipes.reading import parse
 from webapp.recipes.recipe import Recipe
@@ -97,7 +98,7 @@ class Command(BaseCommand):
         _use_data_folder(options["data"])
         _migrate()
         try:
-            job = _launch(options)
+            job = _launch(options, self._say)
         except Refusal as refusal:
             raise CommandError(refusal.sentence) from refusal
         self.stdout.write(f"job {job.number} ({job.id})")
@@ -137,7 +138,8 @@ def _migrate() -> None:
         call_command("migrate", verbosity=0)
 
 
-def _launch(options: dict[str, Any]) -> Job:
+def _launch(options: dict[str, Any], say: Say = lambda line: None) -> Job:
+    """Register what is named and launch; `say` is told what files were not taken."""
     tags = [options["language"], options["protected_language"]]
     related = [tag for tag, _file in options["related"] or []]
     for tag in [*tags, *related]:
@@ -157,7 +159,7 @@ def _launch(options: dict[str, Any]) -> Job:
     recipe = _recipe(options["recipe"])
     base = register_folder(workspace=workspace, path=options["base"])
     return launch_job(
-        target=_target(options, workspace, base, language, protected_language),
+        target=_target(options, workspace, base, language, protected_language, say),
         user=None,
         answers=Answers(
             minutes=options["minutes"],
@@ -209,16 +211,17 @@ def _target(
     base: Any,
     language: str,
     protected_language: str,
+    say: Say,
 ) -> LanguageTarget:
     both = [protected_language, language]
 
     def dataset(option: str, kind: str, languages: list[str]) -> list[Dataset]:
-        return _dataset(workspace, options[option] or [], kind, languages)
+        return _dataset(workspace, options[option] or [], kind, languages, say)
 
     related: list[Dataset] = []
     for tag, file in options["related"] or []:
         known = languages.describe(tag).tag
-        related += _dataset(workspace, [Path(file)], Kind.MONOLINGUAL, [known])
+        related += _dataset(workspace, [Path(file)], Kind.MONOLINGUAL, [known], say)
 
     return create_target(
         workspace=workspace,
@@ -238,7 +241,11 @@ def _target(
 
 
 def _dataset(
-    workspace: Workspace, paths: list[Path], kind: str, languages: list[str]
+    workspace: Workspace,
+    paths: list[Path],
+    kind: str,
+    languages: list[str],
+    say: Say,
 ) -> list[Dataset]:
     if not paths:
         return []
@@ -250,6 +257,8 @@ def _dataset(
         languages=languages,
         name=paths[0].name,
     )
+    for line in left_out(made.versions.get()):
+        say(line)
     return [made]
 
 
