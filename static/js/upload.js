@@ -58,7 +58,8 @@
     line.textContent = problem;
     line.hidden = !problem;
     one.row.querySelector("[data-act=pause]").hidden = !["waiting", "sending"].includes(one.state);
-    one.row.querySelector("[data-act=resume]").hidden = !["paused", "failed"].includes(one.state);
+    const hopeless = !one.file.size || !MEANT.test(one.file.name); // the same answer each time
+    one.row.querySelector("[data-act=resume]").hidden = hopeless || !["paused", "failed"].includes(one.state);
   }
 
   function act(one, what) {

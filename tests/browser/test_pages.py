@@ -115,6 +115,16 @@ UNLABELLED = """() => [...document.querySelectorAll("input, select, textarea, bu
     && !it.getAttribute("aria-labelledby")
     && !(it.tagName === "BUTTON" && it.textContent.trim()))
   .map((it) => it.outerHTML)"""
+# Controls at whose middle something else would be pressed.
+COVERED = """() => [...document.querySelectorAll("main :is(a, button, summary)")]
+  .filter((it) => it.checkVisibility() && it.getClientRects().length && !it.closest("h3")
+    && !it.closest(".visually-hidden"))
+  .filter((it) => {
+    it.scrollIntoView({ block: "center", inline: "center" });
+    const box = it.getClientRects()[0];
+    const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    return top && top !== it && !it.contains(top) && !top.contains(it);
+  }).slice(0, 3).map((it) => it.outerHTML.slice(0, 120))"""
 TOO_WIDE = """() => [...document.querySelectorAll("main *")]
   .filter((it) => it.getBoundingClientRect().right > innerWidth + 1
     && !it.closest(".table-wrap, pre, .visually-hidden"))
@@ -131,6 +141,8 @@ def test_every_page_is_sound(member: Visitor, addresses: list[str]) -> None:
         if wide > NARROW["width"]:
             faults.append(f"{address}: {wide} px wide: {page.evaluate(TOO_WIDE)}")
         page.set_viewport_size(WIDE)
+        if covered := page.evaluate(COVERED):
+            faults.append(f"{address}: covered: {covered}")
         if answer.status != 200:
             faults.append(f"{address}: {answer.status}")
         for what, number in {"h1": 1, "main": 1, "header": None, "footer": 1}.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import OuterRef, QuerySet, Subquery
 
+from webapp.bases.ribbon import LONGEST_WORDS
 from webapp.core.languages import describe
 from webapp.datasets.models import Dataset, DatasetVersion
 from webapp.datasets.rows import Row, sides
@@ -60,6 +61,7 @@ WRITINGS = {
     "Canadian": {"Cans"},
     "Bopomofo": {"Bopo", "Hanb"},
 }
+COPIES_ROWS, COPIES_SHARE = 10, 0.2  # from so many rows and this share of copies on
 FITS_FROM = 0.8  # share of letters in the scripts of the dataset's languages
 
 
@@ -141,6 +143,27 @@ def script_caution(
         languages=[language.name for language in described],
         expected=sorted({language.script_name for language in described}),
     )
+
+
+def copies_caution(statistics: dict[str, Any]) -> dict[str, float] | None:
+    """The share of rows that are copies of an earlier one, where they are many."""
+    rows, copies = statistics.get("documents", 0), statistics.get("duplicates", 0)
+    many = rows >= COPIES_ROWS and copies >= COPIES_SHARE * rows
+    return {"share": copies / rows} if many else None
+
+
+def spaced_words(version: DatasetVersion) -> int | None:
+    """Words between spaces; None where the writing does not part words so (Khmer, Thai,
+    Chinese)."""
+    words = version.words
+    return words if words and version.characters <= LONGEST_WORDS * words else None
+
+
+def is_legacy(guess: dict[str, Any]) -> bool:
+    """Whether the encoding was told by statistics and the language, not by a mark or by
+    its own rules."""
+    encoding = str(guess.get("encoding") or "utf").lower()
+    return not encoding.startswith(("utf", "ascii"))
 
 
 def scripts(statistics: dict[str, Any]) -> list[dict[str, Any]]:

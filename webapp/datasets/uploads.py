@@ -30,6 +30,7 @@ from webapp.core import files
 from webapp.core.errors import Refusal
 from webapp.datasets.models import Upload
 from webapp.datasets.reading.containers import TABLES, TEXT, format_suffix
+from webapp.datasets.reading.strangers import refuse_by_ending
 from webapp.datasets.versions import receiving_folder
 from webapp.workspaces.models import Workspace
 
@@ -105,13 +106,8 @@ def _check_room(name: str, size: int) -> None:
 def _check_name(name: str) -> None:
     if name.lower().endswith(".zip") or format_suffix(name) in TEXT | TABLES:
         return
-    raise Refusal(
-        _(
-            "%(name)s: this kind of file cannot be read. Use .txt, .jsonl, .csv, .tsv or "
-            ".parquet, if you like packed as .gz, .zst or .zip."
-        )
-        % {"name": name or _("A file without a name")}
-    )
+    stranger = refuse_by_ending(name or _("A file without a name"), format_suffix(name))
+    raise Refusal(stranger.sentence)
 
 
 def _gigabytes(size: int) -> str:

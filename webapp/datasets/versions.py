@@ -93,8 +93,9 @@ def _read(version: DatasetVersion) -> None:
             Source(upload.name, stack.enter_context(files.as_local(upload.file)))
             for upload in version.uploads.order_by("created_at", "name")
         ]
-        guessed = guess(sources, version.options.get("encoding") or "")
-        options = _options(version.options, guessed)
+        languages = version.dataset.languages
+        guessed = guess(sources, version.options.get("encoding") or "", languages)
+        options = _options(version.options | {"languages": languages}, guessed)
         version.guess, version.options = guessed.as_dict(), options.as_dict()
         _mine(version).update(guess=version.guess, options=version.options)
         out = stack.enter_context(_temporary())
@@ -128,6 +129,7 @@ def _options(wanted: dict[str, Any], guessed: Guess) -> Options:
         },
         documents=wanted.get("documents") or best.documents,
         encoding=wanted.get("encoding") or "",
+        languages=tuple(wanted.get("languages") or ()),
     )
 
 

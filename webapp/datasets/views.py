@@ -149,9 +149,12 @@ def _shown(request: WorkspaceRequest, dataset_id: UUID) -> dict[str, Any]:
         "files": version.uploads.order_by("created_at", "name"),
         "samples": selectors.samples(version, row.languages),
         "caution": selectors.script_caution(version.statistics, row.languages),
+        "copies": selectors.copies_caution(version.statistics),
+        "spaced_words": selectors.spaced_words(version),
         "scripts": selectors.scripts(version.statistics),
         "lengths": selectors.lengths(version.statistics),
         "table": selectors.guessed_table(version.guess),
+        "legacy": selectors.is_legacy(version.guess),
         "words": selectors.reading_words(version),
         "form": CorrectForm(version, kind, initial=CorrectForm.of(version, kind)),
         "targets": row.targets.filter(deleted_at=None).select_related("base"),
@@ -216,6 +219,7 @@ def dataset_correct(request: WorkspaceRequest, dataset_id: UUID) -> HttpResponse
         "dataset": row,
         "shown": version,
         "table": selectors.guessed_table(version.guess),
+        "legacy": selectors.is_legacy(version.guess),
         "words": selectors.reading_words(version),
     }
     return show_form(request, name, form, **context)

@@ -51,7 +51,9 @@ def test_files_become_a_dataset(world: World, tmp_path: Path) -> None:
     ("name", "content", "word"),
     [
         ("a.txt", b"", "empty"),
-        ("a.docx", b"PK words", ".jsonl"),
+        ("a.docx", b"PK words", "word processor"),
+        ("a.pdf", b"%PDF-1.7", "PDF"),
+        ("a.xyz", b"words", ".jsonl"),
         ("a.jsonl", b"{\n", "line 1"),
         ("a.parquet", b"rubbish", "Parquet"),
     ],

@@ -107,7 +107,39 @@ def test_the_page_shows_what_is_in_it(world: World, dataset: Dataset) -> None:
 def test_a_script_that_does_not_fit_is_said(world: World, tmp_path: Path) -> None:
     dataset = made(world, tmp_path, "kk.txt", "This is no Kazakh.\n" * 5, "kk")
     text = page(world, "dataset", dataset.id)
-    assert "usually written in Cyrillic" in text and "Latin" in text
+    assert "usually written in Cyrillic script" in text and "Latin" in text
+
+
+def test_copies_are_said_where_they_are_many(world: World, tmp_path: Path) -> None:
+    lines = [f"Hadithi ya {n}." for n in range(20)]
+    for name, copies in (("few.csv", 2), ("many.csv", 30)):
+        content = "\n".join(["text", *lines, *lines[:1] * copies])
+        dataset = made(world, tmp_path, name, content, "sw")
+        said = "copies of another" in page(world, "dataset", dataset.id)
+        assert said == (name == "many.csv")
+
+
+def test_words_are_counted_only_where_spaces_part_them(
+    world: World, tmp_path: Path
+) -> None:
+    for tag, text, counted in (
+        ("km", "ក្មេងប្រុសទៅផ្សារជាមួយម្តាយគាត់ទិញបាយនិងត្រី។\n" * 9, False),
+        ("sw", "Mtoto alikwenda sokoni na mama yake.\n" * 9, True),
+    ):
+        dataset = made(world, tmp_path, f"{tag}.txt", text, tag)
+        assert ("Stretches between" in page(world, "dataset", dataset.id)) == counted
+
+
+def test_a_guessed_encoding_asks_for_a_look(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "fr.txt"
+    path.write_bytes("L’élève était très près de la forêt.\n".encode("cp1252") * 40)
+    dataset = services.add_files(
+        workspace=world.workspace, user=world.eve, paths=[path], languages=["fr"]
+    )
+    text = page(world, "dataset", dataset.id)
+    assert "très près" in text and "every letter is right" in text
+    control = made(world, tmp_path, "sw.txt", "Habari za asubuhi.\n", "sw")
+    assert "every letter is right" not in page(world, "dataset", control.id)
 
 
 def test_each_side_of_a_pair_has_its_own_language(world: World, tmp_path: Path) -> None:

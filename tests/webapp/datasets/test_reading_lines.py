@@ -13,7 +13,8 @@ import pytest
 from tests.webapp.datasets.material import Read
 from webapp.datasets.reading import encoding as encodings
 from webapp.datasets.reading.containers import Source
-from webapp.datasets.reading.reader import Options, read
+from webapp.datasets.reading.problems import Unreadable
+from webapp.datasets.reading.reader import Options, guess, read
 
 KAZAKH = [
     "Қазақстанның астанасы Астана қаласы болып табылады, онда көп адам тұрады.",
@@ -60,6 +61,77 @@ def test_encodings_are_detected(
     records = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
     table = encoded(records, name, mark)
     assert Read(tmp_path, {"a.jsonl": table}).texts == texts
+
+
+LITHUANIAN = ["Šiandien gražus oras, ir ąžuolai šlama prie ežero."] * 20
+POLISH = ["Zażółć gęślą jaźń, mówił chłopiec; świeci słońce."] * 20
+
+
+@pytest.mark.parametrize(
+    ("texts", "page", "languages"),
+    [
+        (FRENCH, "cp1252", ("fr",)),
+        (FRENCH, "cp1252", ("yo",)),  # nothing is known of its page: the usual one
+        (FRENCH, "cp1252", ()),
+        (POLISH, "cp1250", ("pl",)),
+        (POLISH, "cp1250", ("en", "pl")),
+        (LITHUANIAN, "cp1257", ("lt",)),
+    ],
+)
+def test_the_language_says_which_latin_code_page(
+    texts: list[str], page: str, languages: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Statistics alone read French as if it were Polish: mčre, oů, ŕ."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(encoded(texts, page))
+    sources = [Source("a.txt", path)]
+    found = guess(sources, languages=languages)
+    assert found.encoding == page
+    out = io.BytesIO()
+    kind, columns = found.options.kind, found.options.columns
+    read(sources, Options(kind, columns, "lines", languages=languages), out)
+    rows = [json.loads(line)["text"] for line in out.getvalue().splitlines()]
+    assert rows == texts
+
+
+def test_letters_that_are_not_latin_keep_their_own_page() -> None:
+    found = encodings.detect(encoded(RUSSIAN, "koi8-r"), ("ru",))
+    assert encoded(RUSSIAN, "koi8-r").decode(found) == "\n".join(RUSSIAN)
+    assert encodings.detect("\n".join(FRENCH).encode(), ("fr",)) == "utf-8"  # control
+
+
+@pytest.mark.parametrize(
+    ("beginning", "word"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "picture"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "picture"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"PK\x03\x04", "office"),
+        (b"\x1f\x8b\x08\x00", "packed"),
+        (b"\x00\x01\x02", "does not hold text"),
+    ],
+)
+def test_what_is_no_text_is_not_read_under_any_name(
+    beginning: bytes, word: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.txt"
+    noise = bytes((7 * n * n + n) % 251 for n in range(9_000))
+    path.write_bytes(beginning + noise)
+    for name in ("story.txt", "story.jsonl", "story.csv"):
+        for chosen in ("", "cp1252"):
+            with pytest.raises(Unreadable) as refusal:
+                guess([Source(name, path)], chosen)
+            assert word in refusal.value.sentence and name in refusal.value.sentence
+
+
+def test_a_picture_beside_a_text_costs_only_itself(tmp_path: Path) -> None:
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
+    files = {"a.txt": "\n".join(KAZAKH).encode(), "cover.txt": picture}
+    found = Read(tmp_path, files, documents="lines")
+    assert found.texts == KAZAKH
+    assert ["cover.txt is a picture" in s for s in found.reading.problems.files] == [
+        True
+    ]
 
 
 def test_a_person_knows_better_than_detection(tmp_path: Path) -> None:
@@ -170,7 +242,7 @@ def test_rows_of_another_width(tmp_path: Path) -> None:
     assert found.texts == ["one", "four"]
     assert found.places == [
         (3, "has 3 columns instead of 2"),
-        (4, "has 1 columns instead of 2"),
+        (4, "has 1 column instead of 2"),
     ]
 
 

@@ -157,7 +157,7 @@ def test_a_piece_must_say_where_it_begins(world: World, offset: str) -> None:
 @pytest.mark.parametrize(
     ("name", "size", "word"),
     [
-        ("a.docx", 10, ".jsonl"),
+        ("a.docx", 10, ".txt"),
         ("", 10, ".jsonl"),
         ("a.txt", 0, "empty"),
         ("a.txt", -5, "empty"),

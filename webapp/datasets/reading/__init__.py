@@ -1,6 +1,7 @@
 """Reading what people upload: files -> text -> rows -> rows of a kind.
 
     containers.py   .gz .zst .zip opened as streams, bombs stopped
+    strangers.py    files that are no text: pictures, office documents, recordings
     encoding.py     bytes to lines
     tables.py       files to records with their line numbers; CSV and TSV
     json_records.py the same for JSON lines and JSON lists
@@ -11,6 +12,6 @@
     problems.py     what was dropped and why; Unreadable
     reader.py       all of it: guess(files), read(files, options, out)
 
-Nothing is held in memory but one record, counters and a preview. Standard library and,
-for their formats, zstandard, pyarrow and charset-normalizer.
+Nothing is held in memory but one record, counters and a preview. Standard library,
+Django's gettext and, for their formats, zstandard, pyarrow and charset-normalizer.
 """

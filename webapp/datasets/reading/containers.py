@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Protocol
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from webapp.datasets.reading.problems import Unreadable
+from webapp.datasets.reading.strangers import refuse_by_ending
 
 TEXT = {".txt", ".text", ".md"}
 TABLES = {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".parquet"}
@@ -66,8 +70,11 @@ class Member:
                     stream = archive.open(self.inside)
                 except (zipfile.BadZipFile, NotImplementedError, OSError) as problem:
                     raise Unreadable(
-                        f"{self.name}: this part of the archive cannot be unpacked "
-                        f"({problem})."
+                        _(
+                            "%(name)s: this part of the archive cannot be unpacked "
+                            "(%(problem)s)."
+                        )
+                        % {"name": self.name, "problem": problem}
                     ) from problem
                 with stream:
                     outer = _Limited(stream, packed, self.name)
@@ -86,10 +93,7 @@ def members(source: Source, notes: list[str] | None = None) -> Iterator[Member]:
         return
     suffix = format_suffix(source.name)
     if suffix not in TEXT | TABLES:
-        raise Unreadable(
-            f"{source.name}: this kind of file cannot be read. Use .txt, .jsonl, .csv, "
-            ".tsv or .parquet, if you like packed as .gz, .zst or .zip."
-        )
+        raise refuse_by_ending(source.name, suffix)
     yield Member(source.name, suffix, source)
 
 
@@ -113,12 +117,21 @@ def _zip_members(source: Source, notes: list[str]) -> Iterator[Member]:
         entry for entry in entries if format_suffix(entry.filename) in TEXT | TABLES
     ]
     if not readable:
-        raise Unreadable(f"{source.name}: the archive holds no file that can be read.")
+        raise Unreadable(
+            _("%(name)s: the archive holds no file that can be read.")
+            % {"name": source.name}
+        )
     if others := [entry.filename for entry in entries if entry not in readable]:
         named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         notes.append(
-            f"{source.name}: {len(others):,} of its files are of another kind and were "
-            f"left out ({named})."
+            ngettext(
+                "%(name)s: %(count)s of its files is of another kind and was left out "
+                "(%(named)s).",
+                "%(name)s: %(count)s of its files are of another kind and were left out "
+                "(%(named)s).",
+                len(others),
+            )
+            % {"name": source.name, "count": f"{len(others):,}", "named": named}
         )
     for entry in readable:
         yield Member(
@@ -135,25 +148,35 @@ def _zip_entries(source: Source) -> list[zipfile.ZipInfo]:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, NotImplementedError) as problem:
         raise Unreadable(
-            f"{source.name}: the archive is damaged and cannot be opened ({problem})."
+            _("%(name)s: the archive is damaged and cannot be opened (%(problem)s).")
+            % {"name": source.name, "problem": problem}
         ) from problem
     if len(entries) > MAXIMUM_MEMBERS:
         raise Unreadable(
-            f"{source.name}: the archive holds more than {MAXIMUM_MEMBERS:,} files."
+            _("%(name)s: the archive holds more than %(most)s files.")
+            % {"name": source.name, "most": f"{MAXIMUM_MEMBERS:,}"}
         )
     if any(entry.flag_bits & 1 for entry in entries):
         raise Unreadable(
-            f"{source.name}: the archive has a password. Pack it without one."
+            _("%(name)s: the archive has a password. Pack it without one.")
+            % {"name": source.name}
         )
     # The sizes stated here bound what is read: zipfile never gives more of an entry.
     stated = sum(entry.file_size for entry in entries)
     packed = source.path.stat().st_size
     if stated > max(RATIO_APPLIES_FROM, packed * MAXIMUM_RATIO):
-        raise Unreadable(
-            f"{source.name}: it unpacks to more than {MAXIMUM_RATIO} times its size, "
-            "which no text does. Upload it unpacked."
-        )
+        raise _bomb(source.name)
     return entries
+
+
+def _bomb(name: str) -> Unreadable:
+    return Unreadable(
+        _(
+            "%(name)s: it unpacks to more than %(ratio)d times its size, which no text "
+            "does. Upload it unpacked."
+        )
+        % {"name": name, "ratio": MAXIMUM_RATIO}
+    )
 
 
 def _decompressed(raw: BinaryIO, name: str, path: Path) -> BinaryIO:
@@ -225,17 +248,16 @@ class _Limited(io.RawIOBase):
             raise
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as problem:
             raise Unreadable(
-                f"{self.name}: the file is damaged ({problem})."
+                _("%(name)s: the file is damaged (%(problem)s).")
+                % {"name": self.name, "problem": problem}
             ) from problem
         except Exception as problem:  # zstandard's own error class
             raise Unreadable(
-                f"{self.name}: the file cannot be unpacked ({problem})."
+                _("%(name)s: the file cannot be unpacked (%(problem)s).")
+                % {"name": self.name, "problem": problem}
             ) from problem
         self.given += len(block)
         if self.given > self.limit:
-            raise Unreadable(
-                f"{self.name}: it unpacks to more than {MAXIMUM_RATIO} times its size, "
-                "which no text does. Upload it unpacked."
-            )
+            raise _bomb(self.name)
         buffer[: len(block)] = block
         return len(block)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
+from django.utils.translation import gettext as _
+
 from webapp.datasets.reading.problems import Problems, Unreadable
+from webapp.datasets.reading.strangers import refuse_binary, refuse_strangers
 
 SAMPLE = 1024**2  # bytes looked at to detect an encoding
 HEAD_BLOCK = 8 * 1024  # bytes; what comes before a break in a packed file is kept
@@ -19,12 +22,37 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# Code pages of Windows for languages in Latin letters; all others have WINDOWS-1252. No
+# statistics tell these pages apart in a short text (every byte is some letter in each),
+# and people say which language it is.
+LATIN_PAGES = {
+    "cp1250": "bs cs csb dsb hr hsb hu pl ro sk sl sr szl",
+    "cp1254": "az crh gag ku tr",
+    "cp1257": "et ltg lt lv sgs",
+    "cp1258": "vi",
+}
+PAGE_OF = {tag: page for page, tags in LATIN_PAGES.items() for tag in tags.split()}
+LATIN_GUESS = ("cp125", "iso8859", "latin", "mac", "cp437", "cp85", "hp_roman8")
+LATIN_LETTERS = 0.5  # share of ASCII among the letters of text in Latin writing
 # Bytes below the space that text does not hold (tab and line ends it does).
 CONTROLS = bytes(set(range(1, 32)) - {9, 10, 13})
 
 
-def detect(sample: bytes) -> str:
-    """The name of the encoding of a file that begins with `sample`."""
+def encoding_of(
+    name: str, sample: bytes, languages: Sequence[str] = (), chosen: str = ""
+) -> str:
+    """The encoding that a person has `chosen`, or the one detected; Unreadable where the
+    file `name` holds no text at all."""
+    refuse_strangers(name, sample)
+    found = chosen or detect(sample, languages)
+    if not found.lower().replace("_", "-").startswith(("utf-16", "utf-32")):
+        refuse_binary(name, sample)
+    return found
+
+
+def detect(sample: bytes, languages: Sequence[str] = ()) -> str:
+    """The name of the encoding of a file that begins with `sample` and, by what people
+    say, is in `languages` (tags)."""
     for mark, name in BOMS:
         if sample.startswith(mark):
             return name
@@ -42,7 +70,22 @@ def detect(sample: bytes) -> str:
     from charset_normalizer import from_bytes
 
     best = from_bytes(sample[:200_000]).best()
+    if best and best.encoding.startswith(LATIN_GUESS) and _is_latin(sample):
+        return latin_page(languages)
     return best.encoding if best else "utf-8"
+
+
+def latin_page(languages: Sequence[str]) -> str:
+    """The code page in which a language in Latin letters was written before UTF-8."""
+    pages = [PAGE_OF.get(tag.split("-")[0], "cp1252") for tag in languages]
+    return next((page for page in pages if page != "cp1252"), "cp1252")
+
+
+def _is_latin(sample: bytes) -> bool:
+    """Whether letters are mostly ASCII, as they are in every Latin writing."""
+    plain = sum(1 for byte in sample if chr(byte).isascii() and chr(byte).isalpha())
+    beyond = sum(1 for byte in sample if byte >= 0x80)
+    return plain > LATIN_LETTERS * (plain + beyond)
 
 
 def _wide(sample: bytes) -> str | None:
@@ -97,18 +140,19 @@ def read_lines(
     while line := sample.readline(LONGEST_LINE):
         number += 1
         if len(line) >= LONGEST_LINE and not line.endswith(b"\n"):
-            problems.add("a line of more than 16 MB", name, number)
+            problems.add(_("a line of more than 16 MB"), name, number)
             while (rest := sample.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
                 pass
             continue
         try:
             text = line.decode(chosen if number == 1 else chosen.removesuffix("-sig"))
         except UnicodeDecodeError:
-            problems.add(f"not readable as {chosen.upper()}", name, number)
+            reason = _("not readable as %(encoding)s") % {"encoding": chosen.upper()}
+            problems.add(reason, name, number)
             continue
         text = text.rstrip("\r\n")
         if "\0" in text:
-            problems.add("holds a NUL character", name, number)
+            problems.add(_("holds a NUL character"), name, number)
             continue
         yield number, text
 
@@ -166,8 +210,11 @@ def _wide_lines(
             rest += decoder.decode(block, final=ended)
         except UnicodeDecodeError as problem:
             raise Unreadable(
-                f"{name}: after line {number} the file is not {encoding.upper()} any "
-                "more. What came before was kept."
+                _(
+                    "%(name)s: after line %(line)d the file is not %(encoding)s any more. "
+                    "What came before was kept."
+                )
+                % {"name": name, "line": number, "encoding": encoding.upper()}
             ) from problem
         *lines, rest = rest.split("\n")
         if ended and rest:
@@ -175,8 +222,11 @@ def _wide_lines(
         for line in lines:
             number += 1
             if "\0" in line:
-                problems.add("holds a NUL character", name, number)
+                problems.add(_("holds a NUL character"), name, number)
             else:
                 yield number, line
         if len(rest) > LONGEST_LINE:
-            raise Unreadable(f"{name}: line {number + 1} is longer than 16 MB.")
+            raise Unreadable(
+                _("%(name)s: line %(line)d is longer than 16 MB.")
+                % {"name": name, "line": number + 1}
+            )

@@ -7,6 +7,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
+from django.utils.translation import gettext as _
+
 from webapp.datasets.reading.problems import Problems, Record, Unreadable
 
 LARGEST_JSON = 256 * 1024**2  # characters; a list is read whole before it is cut up
@@ -23,12 +25,12 @@ def json_lines(
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
-            problems.add("not valid JSON", name, number, line)
+            problems.add(_("not valid JSON"), name, number, line)
             continue
         if isinstance(value, str):
             value = {"text": value}
         if not isinstance(value, dict):
-            problems.add("not a JSON object", name, number, line)
+            problems.add(_("not a JSON object"), name, number, line)
             continue
         yield number, value
 
@@ -45,13 +47,16 @@ def json_file(
         yield from json_lines(itertools.chain([first], lines), name, problems)
         return
     parts, size = [first[1]], len(first[1])
-    for _, line in lines:
+    for _number, line in lines:
         parts.append(line)
         size += len(line)
         if size > LARGEST_JSON:
             raise Unreadable(
-                f"{name}: a JSON list of more than 256 MB cannot be read. Save it as "
-                "JSON lines (.jsonl), one object a line."
+                _(
+                    "%(name)s: a JSON list of more than 256 MB cannot be read. Save it as "
+                    "JSON lines (.jsonl), one object a line."
+                )
+                % {"name": name}
             )
     text = "\n".join(parts)
     del parts
@@ -82,8 +87,8 @@ def _why_no_list(text: str) -> str:
     try:
         json.loads(text)
     except (ValueError, RecursionError) as problem:
-        return f"not valid JSON: {problem}."
-    return "expected a list of objects."
+        return _("not valid JSON: %(problem)s.") % {"problem": problem}
+    return _("expected a list of objects.")
 
 
 def _items(
@@ -103,12 +108,15 @@ def _items(
             value, place = decode(text, place)
         except (ValueError, RecursionError) as problem:
             raise Unreadable(
-                f"{name}: not valid JSON from line {number} on ({problem}). What came "
-                "before was kept."
+                _(
+                    "%(name)s: not valid JSON from line %(line)d on (%(problem)s). What "
+                    "came before was kept."
+                )
+                % {"name": name, "line": number, "problem": problem}
             ) from problem
         if isinstance(value, str):
             value = {"text": value}
         if isinstance(value, dict):
             yield number, value
         else:
-            problems.add("not a JSON object", name, number, str(value))
+            problems.add(_("not a JSON object"), name, number, str(value))

@@ -11,6 +11,8 @@ import ast
 import json
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from webapp.datasets.reading.problems import Record
 from webapp.datasets.reading.tables import is_language
 
@@ -190,7 +192,7 @@ def _preference(record: Record, columns: Columns) -> Record:
     else:
         messages = [{"role": "user", "content": _text(record, columns["question"])}]
     if not messages:
-        raise Dropped("nobody asks")
+        raise Dropped(_("nobody asks"))
     return {
         "messages": messages,
         "chosen": _last_answer(record, columns["chosen"]),
@@ -220,20 +222,22 @@ def _messages(record: Record, columns: Columns) -> list[dict[str, str]]:
 def _turns(value: Any, answered: bool = True) -> list[dict[str, str]]:
     turns = _value(value)
     if not isinstance(turns, list) or not turns:
-        raise Dropped("no conversation")
+        raise Dropped(_("no conversation"))
     messages = []
     for turn in turns:
         if not isinstance(turn, dict):
-            raise Dropped("a turn of the conversation is not an object")
+            raise Dropped(_("a turn of the conversation is not an object"))
         speaker = str(turn.get("role") or turn.get("from") or "").lower()
         content = turn.get("content", turn.get("value", turn.get("text")))
         if speaker not in ROLES:
-            raise Dropped(f"a turn is said by {speaker or 'nobody'}")
+            raise Dropped(
+                _("a turn is said by %(speaker)s") % {"speaker": speaker or _("nobody")}
+            )
         if not isinstance(content, str) or not content.strip():
-            raise Dropped("a turn is empty")
+            raise Dropped(_("a turn is empty"))
         messages.append({"role": ROLES[speaker], "content": content.strip()})
     if answered and not any(message["role"] == "assistant" for message in messages):
-        raise Dropped("nobody answers")
+        raise Dropped(_("nobody answers"))
     return messages
 
 
@@ -247,16 +251,16 @@ def _last_answer(record: Record, column: str) -> str:
 def _text(record: Record, column: str) -> str:
     value = record.get(column)
     if column not in record:
-        raise Dropped(f"has no column {column}")
+        raise Dropped(_("has no column %(column)s") % {"column": column})
     if isinstance(value, (list, str)):
         value = _joined(value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise Dropped(f"{column} is not text")
+        raise Dropped(_("%(column)s is not text") % {"column": column})
     value = value.strip()
     if not value:
-        raise Dropped(f"{column} is empty")
+        raise Dropped(_("%(column)s is empty") % {"column": column})
     return value
 
 

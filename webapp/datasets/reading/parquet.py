@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import BinaryIO
 
+from django.utils.translation import gettext as _
+
 from webapp.datasets.reading.containers import MAXIMUM_RATIO, RATIO_APPLIES_FROM
 from webapp.datasets.reading.problems import Record, Unreadable
 
@@ -50,13 +52,20 @@ def parquet_rows(stream: BinaryIO, name: str) -> Iterator[tuple[int, Record]]:
                     }
                     given += sum(len(v) for v in record.values() if isinstance(v, str))
                     if given > limit:
-                        raise Unreadable(
-                            f"{name}: row {number}: it unpacks to more than "
-                            f"{MAXIMUM_RATIO} times its size, which no text does."
-                        )
+                        raise Unreadable(_bomb(name, number))
                     yield number, record
         except (pyarrow.ArrowException, OSError, MemoryError, UnicodeError) as problem:
             raise Unreadable(
-                f"{name}: after row {number} it is not a readable Parquet file "
-                f"({problem})."
+                _(
+                    "%(name)s: after row %(row)d it is not a readable Parquet file "
+                    "(%(problem)s)."
+                )
+                % {"name": name, "row": number, "problem": problem}
             ) from problem
+
+
+def _bomb(name: str, number: int) -> str:
+    return _(
+        "%(name)s: row %(row)d: it unpacks to more than %(ratio)d times its size, which no "
+        "text does."
+    ) % {"name": name, "row": number, "ratio": MAXIMUM_RATIO}

@@ -6,13 +6,15 @@ import hashlib
 import itertools
 import json
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
+from django.utils.translation import gettext as _
+
 from webapp.datasets.reading.containers import TEXT, Member, Source, members
 from webapp.datasets.reading.documents import documents, guess_way
-from webapp.datasets.reading.encoding import detect, head, read_lines
+from webapp.datasets.reading.encoding import encoding_of, head, read_lines
 from webapp.datasets.reading.figures import Figures, row_text
 from webapp.datasets.reading.kinds import Dropped, guess_kind, row
 from webapp.datasets.reading.problems import Problems, Record, Unreadable
@@ -25,12 +27,14 @@ INDEX_EVERY = 256  # rows
 @dataclass(frozen=True)
 class Options:
     """How files are read. `columns` maps roles to column names; `documents` is one of
-    documents.WAYS; `encoding` empty: detected for each file."""
+    documents.WAYS; `encoding` empty: detected for each file, also by the `languages` that
+    the text is said to be in (tags)."""
 
     kind: str
     columns: dict[str, str] = field(default_factory=dict)
     documents: str = "passages"
     encoding: str = ""
+    languages: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As stored with a dataset version."""
@@ -63,8 +67,11 @@ class Reading:
     index: array[int]  # where in the rows file every INDEX_EVERY-th row begins, bytes
 
 
-def guess(sources: list[Source], encoding: str = "") -> Guess:
-    """Kind, columns and encoding (unless given), from the first file that can be read.
+def guess(
+    sources: list[Source], encoding: str = "", languages: Sequence[str] = ()
+) -> Guess:
+    """Kind, columns and encoding (unless given), from the first file that can be read;
+    `languages` are the tags of what it is said to be written in.
 
     Raises Unreadable with the reason of the first file where none can.
     """
@@ -73,7 +80,8 @@ def guess(sources: list[Source], encoding: str = "") -> Guess:
     for source in sources:
         try:
             for member in members(source):
-                found = _guess_member(member, encoding, problems)
+                chosen = _encoding(member, encoding, languages)
+                found = _guess_member(member, chosen, problems)
                 if found is not None:
                     return found
         except Unreadable as problem:
@@ -82,9 +90,6 @@ def guess(sources: list[Source], encoding: str = "") -> Guess:
 
 
 def _guess_member(member: Member, encoding: str, problems: Problems) -> Guess | None:
-    if member.suffix != ".parquet" and not encoding:
-        with member.open() as stream:
-            encoding = detect(head(stream)[0])
     with member.open() as stream:
         if member.suffix in TEXT:
             found = read_lines(stream, member.name, problems, encoding)
@@ -108,6 +113,17 @@ def _guess_member(member: Member, encoding: str, problems: Problems) -> Guess | 
         return None
     kind, columns = guess_kind(sample)
     return Guess(Options(kind, columns), list(sample[0]), encoding, sample[:10])
+
+
+def _encoding(member: Member, chosen: str, languages: Sequence[str]) -> str:
+    """The encoding of a file: as a person chose, or detected. Empty for Parquet.
+
+    Raises Unreadable where it is no text in any.
+    """
+    if member.suffix == ".parquet":
+        return ""
+    with member.open() as stream:
+        return encoding_of(member.name, head(stream)[0], languages, chosen)
 
 
 def _first(found: Iterator[tuple[int, Any]], most: int) -> list[Any]:
@@ -167,14 +183,15 @@ def read(
 
 
 def _rows(member: Member, options: Options, problems: Problems) -> Iterator[Record]:
+    encoding = _encoding(member, options.encoding, options.languages)
     with member.open() as stream:
         if member.suffix in TEXT:
-            found = _text_records(stream, member, options, problems)
+            lines = read_lines(stream, member.name, problems, encoding)
+            found = _text_records(lines, member, options, problems)
             columns = {"text": "text"}
             if options.kind == "parallel":
                 columns = {"source": "source", "target": "target"}
         else:
-            encoding = options.encoding or None
             found = records(stream, member.suffix, member.name, problems, encoding)
             first = list(itertools.islice(found, 1))
             columns = _columns_here([record for _, record in first], options)
@@ -186,19 +203,21 @@ def _rows(member: Member, options: Options, problems: Problems) -> Iterator[Reco
             except Dropped as reason:
                 problems.add(str(reason), member.name, number, _excerpt(record))
             except KeyError as role:
-                reason = f"no column is chosen for {role}"
+                reason = _("no column is chosen for %(role)s") % {"role": role}
                 problems.add(reason, member.name, number, _excerpt(record))
             except UnicodeEncodeError:
                 # Half of a surrogate pair cannot be written as UTF-8.
-                problems.add("holds half of a character", member.name, number)
+                problems.add(_("holds half of a character"), member.name, number)
             else:
                 yield made
 
 
 def _text_records(
-    stream: BinaryIO, member: Member, options: Options, problems: Problems
+    lines: Iterator[tuple[int, str]],
+    member: Member,
+    options: Options,
+    problems: Problems,
 ) -> Iterator[tuple[int, Record]]:
-    lines = read_lines(stream, member.name, problems, options.encoding or None)
     if options.kind == "parallel":
         return _pairs(lines, member.name, problems)
     texts = documents(lines, options.documents)
@@ -226,7 +245,7 @@ def _pairs(
         if len(cells) == 2:
             yield number, {"source": cells[0], "target": cells[1]}
         elif line.strip():
-            problems.add("is not two texts with a TAB between", name, number, line)
+            problems.add(_("is not two texts with a TAB between"), name, number, line)
 
 
 def _why_nothing(problems: Problems) -> str:
@@ -235,8 +254,9 @@ def _why_nothing(problems: Problems) -> str:
     if problems.counts:
         reason, count = problems.counts.most_common(1)[0]
         where = problems.first[0]
-        return (
-            f"None of the rows could be used. {count} of them: {reason} "
-            f"(the first: {where['file']}, line {where['line']})."
+        sentence = _(
+            "None of the rows could be used. %(count)d of them: %(reason)s (the first: "
+            "%(file)s, line %(line)d)."
         )
-    return "The files are empty."
+        return sentence % {"count": count, "reason": reason, **where}
+    return _("The files are empty.")

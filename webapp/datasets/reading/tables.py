@@ -13,6 +13,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from webapp.datasets.reading.encoding import read_lines
 from webapp.datasets.reading.json_records import json_file, json_lines
 from webapp.datasets.reading.parquet import parquet_rows
@@ -58,12 +61,20 @@ def _table(
         return
     columns = header_of(first[1])
     if columns is None:
-        columns = [f"column {number}" for number in range(1, len(first[1]) + 1)]
+        columns = [
+            _("column %(number)d") % {"number": number}
+            for number in range(1, len(first[1]) + 1)
+        ]
         rows = itertools.chain([first], rows)
     for number, cells in rows:
         if len(cells) != len(columns):
             problems.add(
-                f"has {len(cells)} columns instead of {len(columns)}",
+                ngettext(
+                    "has %(count)d column instead of %(wanted)d",
+                    "has %(count)d columns instead of %(wanted)d",
+                    len(cells),
+                )
+                % {"count": len(cells), "wanted": len(columns)},
                 name,
                 number,
                 separator.join(cells),
@@ -109,7 +120,7 @@ def _split(
         if not open_:
             cells = _cells([text + "\n" for _, text in record], separator)
         if cells is None:
-            problems.add("a quotation mark is not closed", name, number, line)
+            problems.add(_("a quotation mark is not closed"), name, number, line)
             again.extendleft(reversed(record[1:]))
         else:
             yield number, cells
