@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from threading import Lock
@@ -40,6 +41,7 @@ SHORT_CHARACTERS = 20
 LENGTH_FACTOR, UNKNOWN_LENGTH_FACTOR = 3.0, 6.0
 COPIED_CHRF = 80.0
 ROWS_AT_ONCE = 8
+MOST_PAIRS = 20_000  # the usual length of a translation is known from fewer
 
 
 class Cache:
@@ -99,10 +101,10 @@ class Filter:
     ratio: float = 0.0
 
     @classmethod
-    def of(cls, texts: Iterable[str], pairs: list[Pair], target: str) -> Filter:
+    def of(cls, texts: Iterable[str], pairs: Iterable[Pair], target: str) -> Filter:
         """Learned from text in the language and from parallel text."""
         ratios = []
-        for pair in pairs:
+        for pair in islice(pairs, MOST_PAIRS):
             side = side_of(pair.languages, target)
             if side is not None:
                 ratios.append(len(pair.texts[side]) / max(1, len(pair.texts[1 - side])))

@@ -7,7 +7,7 @@ from itertools import islice
 
 from training.embeddings.request import Request
 from training.embeddings.word_alignment import MOST_SENTENCES, align
-from training.embeddings.words import words
+from training.embeddings.words import words, words_of_pairs
 
 # A row of parallel text with one word of the language and so few of the other is an
 # entry of a word list.
@@ -41,7 +41,7 @@ def word_pairs(request: Request) -> list[tuple[str, str]]:
 
 def _aligned(request: Request) -> list[tuple[str, str]]:
     pairs = islice(request.pairs(), MOST_SENTENCES)
-    sentences = [(words(one), words(two)) for one, two in pairs]
+    sentences = words_of_pairs(pairs)
     links: Counter[tuple[str, str]] = Counter()
     for (one, two), found in zip(sentences, align(sentences), strict=True):
         links.update((one[i], two[j]) for i, j in found)

@@ -17,7 +17,7 @@ from itertools import islice
 from training.embeddings import spread
 from training.embeddings.request import Mixtures, Request
 from training.embeddings.word_alignment import MOST_SENTENCES, align
-from training.embeddings.words import encoded, pieces_of_words, words
+from training.embeddings.words import encoded, pieces_of_words, words_of_pairs
 from training.errors import MaterialMissing
 
 LEAST_LINKS = 2
@@ -43,7 +43,7 @@ def aligned_pieces(request: Request) -> Counter[tuple[Pieces, Pieces]]:
     """(old pieces, new pieces) of words that were aligned, and how often."""
     old, new = request.pieces()
     pairs = list(islice(request.pairs(), MOST_SENTENCES))
-    sentences = [(words(one), words(two)) for one, two in pairs]
+    sentences = words_of_pairs(pairs)
     found = align(sentences)
     links = Counter(
         (source[i], target[j])

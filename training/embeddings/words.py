@@ -49,6 +49,19 @@ def words(text: str) -> list[str]:
     return [match.group().casefold() for match in _pattern().finditer(text)]
 
 
+def words_of_pairs(
+    pairs: Iterable[tuple[str, str]],
+) -> list[tuple[list[str], list[str]]]:
+    """The words of both sides of each pair. A word that comes again is the same object:
+    sentences then take eight bytes a word."""
+    known: dict[str, str] = {}
+
+    def of(text: str) -> list[str]:
+        return [known.setdefault(word, word) for word in words(text)]
+
+    return [(of(one), of(two)) for one, two in pairs]
+
+
 def limited(texts: Iterable[str], most: int = MOST_CHARACTERS) -> Iterator[str]:
     """Lines of texts up to `most` characters; empty ones left out."""
     left = most

@@ -7,7 +7,7 @@ resumed run learns from the same); mixes everything by its shares.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ from training.data.builders.translation import TranslationStyle
 from training.data.builders.wordings import load_wordings
 from training.data.chat_client import ChatClient
 from training.data.contamination import Guard
-from training.data.pairs import Pair, read_pairs
+from training.data.pairs import Pair, StoredPairs
 from training.data.rows import read_rows, read_texts
 from training.data.translate import Cache, Filter, Translate, by_client, translate_rows
 from training.errors import Stopped
@@ -103,7 +103,7 @@ def read_material(
         protected=spec.protected_language,
         instructions=rows,
         pairs=_pairs(prepared / "parallel-train.jsonl"),
-        dictionary=_pairs(prepared / "dictionary-train.jsonl"),
+        dictionary=list(_pairs(prepared / "dictionary-train.jsonl")),
         documents=documents(context) if needs_documents else [],
         wordings=load_wordings(),
     )
@@ -231,8 +231,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return list(read_rows(path)) if path.is_file() else []
 
 
-def _pairs(path: Path) -> list[Pair]:
-    return list(read_pairs(read_rows(path))) if path.is_file() else []
+def _pairs(path: Path) -> Sequence[Pair]:
+    return StoredPairs(path) if path.is_file() else ()
 
 
 def _pieces(path: Path) -> list[str]:

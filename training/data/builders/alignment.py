@@ -7,6 +7,7 @@ similarity). Translation itself is a builder of its own.
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Iterator
 
 from training.data.builders.material import Chat, Material, question
@@ -20,9 +21,10 @@ LEAST_WORDS = 4
 
 def build(material: Material, dice: random.Random) -> Iterator[tuple[Chat, str]]:
     """(chat, "alignment"), by turns a sentence with gaps and a comparison."""
-    order = list(material.pairs)
+    order = array("Q", range(len(material.pairs)))
     dice.shuffle(order)
-    for number, pair in enumerate(order):
+    for number, place in enumerate(order):
+        pair = material.pairs[place]
         side = side_of(pair.languages, material.target)
         target = 1 if side is None else side
         chat = None

@@ -49,17 +49,21 @@ def _crossed(asks: Instruction, answers: Instruction) -> Iterator[Crossed]:
 
 def _of_pairs(material: Material) -> Iterator[Crossed]:
     """Questions and answers that the parallel text translates."""
+    rows = [
+        (row.language, *found)
+        for row in material.instructions
+        if (found := asked_and_answered(row))
+    ]
+    # There may be millions of pairs; those that say something else are passed over.
+    said = {(language, text) for language, *texts in rows for text in texts}
     translations: dict[tuple[str, str], tuple[str, str]] = {}
-    for pair in material.pairs:
+    for pair in material.pairs if said else ():
         for side in (0, 1):
             key = pair.languages[side], pair.texts[side]
-            translations[key] = pair.languages[1 - side], pair.texts[1 - side]
-    for row in material.instructions:
-        found = asked_and_answered(row)
-        if not found:
-            continue
-        asked, answer = found
-        if other := translations.get((row.language, asked)):
-            yield other[1], other[0], answer, row.language
-        if other := translations.get((row.language, answer)):
-            yield asked, row.language, other[1], other[0]
+            if key in said:
+                translations[key] = pair.languages[1 - side], pair.texts[1 - side]
+    for language, asked, answer in rows:
+        if other := translations.get((language, asked)):
+            yield other[1], other[0], answer, language
+        if other := translations.get((language, answer)):
+            yield asked, language, other[1], other[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,7 @@ class Material:
     target: str
     protected: str = "en"
     instructions: list[Instruction] = field(default_factory=list)
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: Sequence[Pair] = ()
     dictionary: list[Pair] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
     wordings: dict[str, dict[str, list[str]]] = field(default_factory=dict)

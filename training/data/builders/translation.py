@@ -8,6 +8,7 @@ requests loses (Alves et al. 2023, "Steering LLMs for MT", arXiv:2310.13448).
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,13 +35,19 @@ def build(
 ) -> Iterator[tuple[Chat, str]]:
     """(chat, origin) for every pair and direction, in random order; the origin is
     "translations" or "few_shot"."""
-    asked = [
-        (pair, source, target)
-        for pair in material.pairs
-        for source, target in directions(pair, material.target, style.direction)
-    ]
+    # Twice the place of a pair, and the side that is asked: a number each.
+    asked = array(
+        "Q",
+        (
+            2 * place + source
+            for place, pair in enumerate(material.pairs)
+            for source, _ in directions(pair, material.target, style.direction)
+        ),
+    )
     dice.shuffle(asked)
-    for pair, source, target in asked:
+    for number in asked:
+        place, source = divmod(number, 2)
+        pair, target = material.pairs[place], 1 - source
         if dice.random() < style.few_shot_share:
             yield few_shot_chat(pair, source, target, material, dice, style), "few_shot"
         else:
