@@ -1,36 +1,95 @@
-"""Initialisations of new rows on two languages and two bases, tied and untied.
+"""Initialisations of new rows on real languages and bases, tied and untied.
 
-    python bench/embeddings.py DATA_DIR OUT [--seeds 2] [--steps 60] [--row-steps 120]
+    python bench/embeddings.py DATA_DIR OUT [--seeds 3]
     python bench/embeddings.py DATA_DIR OUT --table
 
 Each line of CASES is one `python -m training.compare_embeddings` in its own folder of
-OUT; what is there is not run again. The first seed of every case comes before the
-second of any. "acquainted": the base has read some of the language first, with its own
-tokenizer, as a multilingual base has.
+OUT; what is there is not run again, and ROUNDS says what comes first. "Acquainted": the
+base has read some of the language first, half of it English again, with its own
+tokenizer, as a base of several languages has.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXTS = {"kk": "kazakh/corpus.txt", "sw": "swahili/corpus.txt"}
+SAMPLE = "base-en"  # comes with the project
+TEXTS = {
+    "kk": "kazakh/corpus.txt",
+    "sw": "swahili/corpus.txt",
+    "en": "english/books/andrew-lang--the-yellow-fairy-book.txt",
+}
 PROTECTED = "english/c4.jsonl"
-# base, language, untied copy, steps in which the base gets to know the language
-CASES = [
-    ("stories260K", "sw", True, 100),
-    ("stories260K", "kk", True, 100),
-    ("stories260K", "sw", False, 100),
-    ("stories260K", "kk", False, 100),
-    ("stories260K", "kk", True, 0),
-    ("babyllama-tok361-1M", "sw", True, 100),
-    ("babyllama-tok361-1M", "kk", False, 100),
-    ("stories260K", "sw", True, 0),
-    ("babyllama-tok361-1M", "kk", True, 100),
-    ("babyllama-tok361-1M", "sw", False, 100),
+PROTECTED_CHARACTERS = 250_000
+MAIN = ("mean", "mean_first", "distil", "next_token_rows")
+ALL = (*MAIN, "global_mean", "random")
+# Peak rate: 0.1 / width, as in the measurements that are repeated here.
+RATES = {"stories260K": 0.0016, "babyllama-tok361-1M": 0.0008, SAMPLE: 0.0004}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A base, a language, the head, steps in which the base gets to know the language."""
+
+    base: str
+    language: str
+    untied: bool
+    acquaint: int = 300
+
+    @property
+    def folder(self) -> str:
+        """Its name in OUT."""
+        head = "untied" if self.untied else "tied"
+        return f"{self.base}-{self.language}-{head}-{self.acquaint}"
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        head = "untied copy" if self.untied else "tied"
+        known = f"acquainted for {self.acquaint} steps" if self.acquaint else "as it is"
+        return f"{self.base}, {self.language}, {head}, {known}"
+
+
+SMALL = [
+    Case("stories260K", "sw", untied=True),
+    Case("stories260K", "kk", untied=True),
+    Case("stories260K", "sw", untied=False),
+    Case("stories260K", "kk", untied=False),
+]
+LARGER = [
+    Case("babyllama-tok361-1M", "sw", untied=True),
+    Case("babyllama-tok361-1M", "kk", untied=False),
+    Case("babyllama-tok361-1M", "kk", untied=True),
+    Case("babyllama-tok361-1M", "sw", untied=False),
+]
+# The teacher of distillation: English, of a kind that an English base has not read; and
+# a base that has read more of the language.
+KNOWN = [
+    Case("stories260K", "en", untied=True, acquaint=0),
+    Case(SAMPLE, "en", untied=True, acquaint=0),
+]
+LONGER = [Case("stories260K", "sw", untied=True, acquaint=1500)]
+CASES = [*SMALL, *LARGER, *KNOWN, *LONGER]
+# What is run in which order: cases, methods, seeds. What matters most comes first.
+ROUNDS = [
+    (SMALL, MAIN, 1),
+    (KNOWN[:1], MAIN, 2),
+    (LARGER[:1], MAIN, 1),
+    (SMALL, MAIN, 2),
+    (LARGER[1:2], MAIN, 1),
+    (SMALL, ALL, 1),
+    (SMALL, MAIN, 3),
+    (LARGER, MAIN, 1),
+    (KNOWN, MAIN, 3),
+    (LARGER, ALL, 3),
+    (SMALL, ALL, 3),
+    (LONGER, MAIN, 3),
 ]
 
 
@@ -39,56 +98,53 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--row-steps", type=int, default=120)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--row-steps", type=int, default=80)
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     if options.table:
         for case in CASES:
-            path = folder(options.out, *case) / "table.md"
+            path = options.out / case.folder / "table.md"
             if path.is_file():
-                print(f"### {title(*case)}\n\n{path.read_text()}")
+                print(f"### {case.title}\n\n{path.read_text()}")
         return
-    for seed in range(1, options.seeds + 1):
-        for case in CASES:
-            run(options, *case, seeds=list(range(1, seed + 1)))
-
-
-def folder(out: Path, base: str, language: str, untied: bool, acquaint: int) -> Path:
-    """Where a case is kept."""
-    head = "untied" if untied else "tied"
-    return out / f"{base}-{language}-{head}-{acquaint}"
-
-
-def title(base: str, language: str, untied: bool, acquaint: int) -> str:
-    """What a case is, in words."""
-    head = "untied copy" if untied else "tied"
-    known = f"acquainted for {acquaint} steps" if acquaint else "as it is"
-    return f"{base}, {language}, {head}, {known}"
+    for cases, methods, seeds in ROUNDS:
+        for case in cases:
+            run(options, case, methods, seeds=min(seeds, options.seeds))
 
 
 def run(
-    options: argparse.Namespace,
-    base: str,
-    language: str,
-    untied: bool,
-    acquaint: int,
-    *,
-    seeds: list[int],
+    options: argparse.Namespace, case: Case, methods: tuple[str, ...], *, seeds: int
 ) -> None:
-    """One case, for some seeds."""
-    into = folder(options.out, base, language, untied, acquaint)
-    command = [sys.executable, "-m", "training.compare_embeddings", str(into)]
-    command += ["--base", str(options.data / "base-models" / base)]
-    command += ["--language", language, "--text", str(options.data / TEXTS[language])]
-    command += ["--protected", str(options.data / PROTECTED), "--threads", "1"]
+    """One case with some methods, seeds 1 to `seeds`."""
+    base = options.data / "base-models" / case.base
+    if case.base == SAMPLE:
+        base = ROOT / "samples" / SAMPLE
+    command = [sys.executable, "-m", "training.compare_embeddings"]
+    command += [str(options.out / case.folder), "--base", str(base)]
+    command += ["--language", case.language]
+    command += ["--text", str(options.data / TEXTS[case.language])]
+    command += ["--protected", str(protected(options)), "--threads", "1"]
     command += ["--steps", str(options.steps), "--row-steps", str(options.row_steps)]
     command += ["--new-tokens", "500", "--characters", "600000"]
     command += ["--batch-blocks", "8", "--row-batch", "8"]
-    command += ["--acquaint", str(acquaint), *(["--untie"] if untied else [])]
-    command += ["--seeds", *map(str, seeds)]
+    command += ["--learning-rate", str(RATES[case.base])]
+    command += ["--acquaint", str(case.acquaint), "--acquaint-replay", "0.5"]
+    command += ["--untie"] if case.untied else []
+    command += ["--methods", *methods, "--seeds", *map(str, range(1, seeds + 1))]
     subprocess.run(command, cwd=ROOT, check=True)
+
+
+def protected(options: argparse.Namespace) -> Path:
+    """The beginning of the protected text, as a file of its own."""
+    into = options.out / f"protected-{Path(PROTECTED).stem}.txt"
+    if not into.is_file():
+        lines = (options.data / PROTECTED).read_text(encoding="utf-8").splitlines()
+        text = "\n".join(json.loads(line)["text"] for line in lines)
+        options.out.mkdir(parents=True, exist_ok=True)
+        into.write_text(text[:PROTECTED_CHARACTERS], encoding="utf-8")
+    return into
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 
 One extension of the vocabulary; then for each way bits per byte before any training, and
 after training of equal steps on the same text. Run it again to go on. OUT/results.jsonl
-has a line for each run, OUT/table.md the tables. `--table` only prints what is there.
+has a line for each run, OUT/table.md the tables and a recommendation. `--table` only prints
+what is there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from training.embeddings.comparison import DEFAULT_METHODS, METHODS, Comparison, Runner
+from training.embeddings.recommendation import recommend
 from training.errors import EXIT_FAILED, EXIT_SUCCEEDED, TrainingError
 
 MEASURES = (
@@ -57,9 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def report(rows: Sequence[dict[str, Any]]) -> str:
-    """The table of all arms and the three rankings, as Markdown."""
+    """The table of all arms, the three rankings and what follows, as Markdown."""
     found = [summary(name, rows) for name in dict.fromkeys(row["arm"] for row in rows)]
-    return table(found) + "\n" + "\n".join(rankings(found)) + "\n"
+    if not found:
+        return "Nothing has been measured yet.\n"
+    parts = [table(found), "\n".join(rankings(found)) + "\n"]
+    return "\n".join([*parts, " ".join(recommend(found)) + "\n"])
 
 
 def summary(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

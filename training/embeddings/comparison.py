@@ -92,7 +92,8 @@ class Comparison:
     a model) are for the methods that need them.
     `row_steps` of `row_batch` snippets of `row_tokens` teach rows alone; `steps` of
     `batch_blocks` blocks of `block_tokens` train the whole model. `acquaint`: steps in
-    which the base reads the second half of the text first, with its own tokenizer.
+    which the base reads the second half of the text first, with its own tokenizer and
+    `acquaint_replay` of them protected text.
     """
 
     base: Path
@@ -115,6 +116,7 @@ class Comparison:
     characters: int = 1_000_000
     untie: bool = False
     acquaint: int = 0
+    acquaint_replay: float = 0.0
     threads: int = 0
     dictionary: Path | None = None
     parallel: Path | None = None
@@ -194,12 +196,15 @@ class Runner:
         done = {(row["arm"], row["seed"]): row for row in self.results()}
         found = list(arms(self.comparison, self.tied, self.ratio()))
         for seed in self.comparison.seeds:
+            made: dict[Arm, dict[str, Any]] = {}  # by what is done, budget aside
             for arm in found:
-                row = done.get((arm.name, seed))
+                row, does = done.get((arm.name, seed)), replace(arm, budget="")
                 if row is None:
-                    row = self._run_arm(arm, seed)
+                    row = made.get(does) or self._run_arm(arm, seed)
+                    row = row | {"arm": arm.name}
                     with (self.out / "results.jsonl").open("a") as file:
                         file.write(json.dumps(row) + "\n")
+                made[does] = row
                 yield row
 
     def results(self) -> list[dict[str, Any]]:
@@ -240,7 +245,7 @@ class Runner:
                 )
                 model = folder / "model"
                 moments["rows"] = self._measure(model)
-            settings = self._reading(arm.steps)
+            settings = self._reading(arm.steps, given.replay_share)
             folder = self._stage(Path(place) / "read", settings, model, finished, seed)
             moments["end"] = self._measure(folder / "model")
         return {
@@ -304,20 +309,21 @@ class Runner:
         job = self.job
         self.job = self._job(Path(job.base), other_half=True)
         prepared = self._stage(into / "prepare", PREPARE, Path(job.base), {}, 1)
-        settings = self._reading(self.comparison.acquaint)
+        given = self.comparison
+        settings = self._reading(given.acquaint, given.acquaint_replay)
         finished = {"prepare": prepared}
         folder = self._stage(into / "read", settings, Path(job.base), finished, 1)
         self.job = job
         return folder
 
-    def _reading(self, steps: int) -> ContinuePretraining:
+    def _reading(self, steps: int, replay_share: float) -> ContinuePretraining:
         given = self.comparison
         return ContinuePretraining(
             steps=steps,
             block_tokens=given.block_tokens,
             batch_blocks=given.batch_blocks,
             learning_rate=given.learning_rate,
-            replay_share=given.replay_share,
+            replay_share=replay_share,
             evaluations=1,
             precision="float32",
         )

@@ -70,6 +70,14 @@ class LaunchForm(forms.Form):
         initial="answer",
         widget=forms.RadioSelect,
     )
+    faster = forms.BooleanField(
+        label=_("Speed matters more than quality"),
+        help_text=_(
+            "New pieces make text shorter, so that the model writes faster and for less, "
+            "even where it would write a little better without them."
+        ),
+        required=False,
+    )
     recipe = forms.ChoiceField(label=_("Recipe"), required=False, initial=ADVISED)
     control = forms.BooleanField(
         label=_("Also run the control that keeps the tokenizer"),
@@ -126,6 +134,7 @@ class LaunchForm(forms.Form):
         return Answers(
             minutes=data["minutes"],
             goal=data["goal"],
+            faster=data["faster"],
             datasets=data["datasets"],
             resources=given | ({"models": models} if models else {}),
         )

@@ -33,14 +33,16 @@ BASES = ("instruct", "donor")  # resources that are one base model each
 class Answers:
     """The questions that the target has not answered; `datasets` None means all.
 
-    `resources` names bases by id: {"instruct": id, "donor": id, "models": [id]}; from a
-    terminal also files of word vectors by path.
+    `faster`: speed of writing counts for more than quality. `resources` names bases by
+    id: {"instruct": id, "donor": id, "models": [id]}; from a terminal also files of word
+    vectors by path.
     """
 
     minutes: float = 10.0
     goal: str = "answer"
     datasets: list[str] | None = None
     seed: int = 1
+    faster: bool = False
     resources: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def situation_for(target: LanguageTarget, answers: Answers) -> tuple[Inputs, Sit
     inputs = gather(target, answers.datasets)
     inputs.resources = _resources(target.workspace, answers.resources)
     situation = situation_of(target, inputs, minutes=answers.minutes, goal=answers.goal)
-    return inputs, situation
+    return inputs, dataclasses.replace(situation, faster=answers.faster)
 
 
 def refuse_missing(

@@ -19,6 +19,7 @@ from tests.webapp.world import World
 from webapp.datasets.models import Kind
 from webapp.jobs import moves
 from webapp.jobs.models import Desired, Job, JobEvent, JobStage, State
+from webapp.jobs.proposal import Answers, situation_for
 from webapp.recipes.catalogue import launchable
 from webapp.recipes.services import clone_recipe
 
@@ -154,6 +155,18 @@ def answers(target: Any, **changes: Any) -> dict[str, Any]:
         "recipe": "default",
         "key": str(uuid4()),
     } | changes
+
+
+def test_speed_before_quality_is_an_answer_of_its_own(
+    world: World, target: Any
+) -> None:
+    eve = world.client("eve")
+    eve.post(world.url("job-new"), answers(target))
+    eve.post(world.url("job-new"), answers(target, faster="on"))
+    assert sorted(job.answers["faster"] for job in Job.objects.all()) == [False, True]
+    for faster in (False, True):
+        given = Answers(faster=faster)
+        assert situation_for(target, given)[1].faster is faster
 
 
 def test_the_plan_stands_on_the_page_before_launch(world: World, target: Any) -> None:

@@ -15,7 +15,13 @@ from django.utils.translation import gettext as _
 
 from webapp.core.languages import describe
 from webapp.jobs.planning import constants as c
-from webapp.jobs.planning import expectations, pretraining, tokenizer_advice
+from webapp.jobs.planning import (
+    expectations,
+    pretraining,
+    rows_advice,
+    tokenizer_advice,
+    vocabulary,
+)
 from webapp.jobs.planning.needs import missing
 from webapp.jobs.planning.situation import Choice, Reason, Situation
 from webapp.recipes.catalogue import FIRST, launchable
@@ -30,6 +36,7 @@ FAMILY = "uralic"
 ROMANISE = "romanization"
 SIBLING = "chat-vector"
 PREFER = "sambalingo"
+NEW_ROWS = "new-rows-only"
 LATIN = "Latn"
 
 
@@ -57,11 +64,17 @@ def advise(situation: Situation) -> Advice:
     name, reasons = _recipe(situation, extends)
     warnings = _warnings(situation, name)
     choices = {}
-    stages = {stage.name for stage in launchable()[name].stages}
+    stages = {stage.name: stage.settings for stage in launchable()[name].stages}
+    reasons.append(why)
     if "extend_vocabulary" in stages and name != ROMANISE:
         choices["extend_vocabulary"] = tokenizer_advice.choices(situation, extends, why)
+        if extends:
+            rows = rows_advice.decide(situation, stages)
+            choices["extend_vocabulary"] += rows.start
+            choices |= {rows_advice.TEACHING: rows.teaching} if rows.teaching else {}
+            reasons += rows.reasons
     expected, basis = expectations.expect(situation, extends=extends)
-    return Advice(name, [*reasons, why], choices, warnings, expected, basis)
+    return Advice(name, reasons, choices, warnings, expected, basis)
 
 
 def _without_text(situation: Situation) -> Advice:
@@ -95,6 +108,10 @@ def _special(situation: Situation, extends: bool) -> list[tuple[str, Reason]]:
     found = []
     if cannot_spell(situation):
         found.append((ROMANISE, _reason_romanise()))
+    answers_already = bool(situation.passport.get("chat_template"))
+    spells = situation.characters_per_token and not vocabulary.cuts_letters(situation)
+    if situation.faster and extends and answers_already and spells:
+        found.append((NEW_ROWS, rows_advice.reason_to_leave_the_body()))
     if _adapts_low_rank(situation) and _fits_only_quantised(situation):
         found.append((QUANTISED, _reason_quantised()))
     if situation.goal == "translate" and situation.parallel_rows:

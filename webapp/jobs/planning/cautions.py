@@ -9,7 +9,7 @@ from django.utils.translation import ngettext
 
 from training.spec import StageSettings
 from webapp.jobs.planning import constants as c
-from webapp.jobs.planning import predictions
+from webapp.jobs.planning import predictions, rows_advice, vocabulary
 from webapp.jobs.planning.situation import Situation
 
 
@@ -69,7 +69,7 @@ def _about_text(
     stages: Sequence[StageSettings],
 ) -> list[str]:
     if "continue_pretraining" not in settings:
-        return []
+        return rows_advice.warn(situation, settings)
     sentences = []
     if situation.target_characters < c.TINY_TEXT_CHARACTERS:
         sentences.append(
@@ -87,6 +87,7 @@ def _about_text(
                 "Run the control that keeps the tokenizer beside it and compare."
             )
         )
+    sentences += rows_advice.warn(situation, settings)
     passes = predictions.passes(situation, stages)
     if passes > c.MANY_PASSES:
         sentences.append(
@@ -111,10 +112,8 @@ def _extension_may_cost(
 ) -> bool:
     """New pieces on little text, over a tokenizer that can spell the language."""
     method = getattr(settings.get("extend_vocabulary"), "method", "keep")
-    known = situation.characters_per_token
-    slivers = known is not None and known < c.SLIVERS_CHARACTERS_PER_TOKEN
     few = situation.target_tokens < c.SMALL_BUDGET_TOKENS
-    return method != "keep" and few and not slivers
+    return method != "keep" and few and not vocabulary.cuts_letters(situation)
 
 
 def _about_answers(

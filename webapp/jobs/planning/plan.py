@@ -11,7 +11,14 @@ from django.utils.translation import gettext as _
 
 from training.errors import SpecInvalid
 from training.spec import STAGES, StageSettings, stage_from_json
-from webapp.jobs.planning import cautions, predictions, pretraining, tuning, vocabulary
+from webapp.jobs.planning import (
+    cautions,
+    predictions,
+    pretraining,
+    rows_advice,
+    tuning,
+    vocabulary,
+)
 from webapp.jobs.planning import constants as c
 from webapp.jobs.planning.situation import Choice, Situation
 from webapp.recipes.recipe import Recipe, RecipeStage
@@ -48,11 +55,13 @@ def make_plan(
     stages, reasons = [], []
     for key, stage in wanted:
         chosen = overrides.get(key, {})
-        method = (stage.settings | chosen).get("method")
+        told = advised.get(key, [])
+        values = {choice.setting.partition(".")[2]: choice.value for choice in told}
+        method = (stage.settings | values | chosen).get("method")
         found = [
             *_derived(stage.name, situation, minutes.get(key, 0.0), method),
             *_decided(stage.name, stage.settings, _("The recipe says so."), recipe),
-            *advised.get(key, []),
+            *told,
         ]
         if stage.name == vocabulary.STAGE and chosen.get("method", "keep") != "keep":
             found += vocabulary.derive_extension(situation)  # in place of "none"
@@ -117,14 +126,19 @@ def _derived(
     name: str, situation: Situation, minutes: float, method: str | None
 ) -> list[Choice]:
     if name == vocabulary.STAGE:
-        return vocabulary.derive(situation)
+        found = vocabulary.derive(situation)
+        keeps = (method or found[0].value) in ("keep", "prune")
+        return found if keeps else [*found, rows_advice.initialisation(situation)]
     if name == pretraining.STAGE:
         return pretraining.derive(situation, minutes=minutes, method=method)
     if name == tuning.STAGE:
         return tuning.derive(situation, minutes=minutes)
     if minutes:
         reason = _("Its part of your time, by the recipe's shares.")
-        return [Choice(f"{name}.minutes", round(minutes, 2), reason)]
+        found = [Choice(f"{name}.minutes", round(minutes, 2), reason)]
+        if name == rows_advice.TEACHING:
+            found.append(rows_advice.objective(situation))
+        return found
     return []
 
 

@@ -19,7 +19,8 @@ class Situation:
     what the base's tokenizer makes of the target text, None where not tried;
     `final_learning_rate` is where the base's own training ended, 0 unknown; `devices`
     are {"kind", "name", "memory_bytes"} of the hosts that could run it; `available` are
-    the roles of data and the resources that there are, None where the counts tell.
+    the roles of data and the resources that there are, None where the counts tell;
+    `faster`: that it writes fast and cheaply counts for more than how well.
     """
 
     passport: dict[str, Any]
@@ -38,6 +39,7 @@ class Situation:
     final_learning_rate: float = 0.0
     devices: tuple[dict[str, Any], ...] = field(default=())
     available: frozenset[str] | None = None
+    faster: bool = False
 
     @property
     def has(self) -> frozenset[str]:

@@ -35,8 +35,7 @@ def decide(situation: Situation) -> tuple[bool, Reason]:
         )
         words = {"known": known, "good": good}
         return False, Reason(sentence % words, "Yamaguchi et al. 2024; GlossAPI 2026")
-    slivers = min(c.SLIVERS_CHARACTERS_PER_TOKEN, good / 2)
-    if known < slivers:
+    if vocabulary.cuts_letters(situation):
         sentence = _(
             "New pieces are added: the base cuts letters of your text into bytes "
             "(%(known).2f characters a token). There they pay at once: measured on "
@@ -51,12 +50,14 @@ def decide(situation: Situation) -> tuple[bool, Reason]:
         )
         words = {"readable": f"{readable:,}"}
         return True, Reason(sentence % words, "Swallow; ChocoLlama; SambaLingo")
+    if situation.faster:
+        return True, _reason_faster(known)
     sentence = _(
         "The tokenizer is kept: the base spells your text (%(known).2f characters a "
         "token), and below about half a billion tokens new pieces cost quality: measured "
         "on Swahili, 2.111 bits per byte without and 2.297 with them; on a second base "
-        "they were equal (2.600 and 2.580). With them answers come about twice as fast; "
-        "choose the usual recipe where that matters more."
+        "they were equal (2.600 and 2.580). With them a token holds about twice the "
+        "text; say that speed matters more where it does."
     )
     return False, Reason(sentence % {"known": known}, EVIDENCE)
 
@@ -73,3 +74,12 @@ def choices(situation: Situation, extends: bool, why: Reason) -> list[Choice]:
         Choice(f"{STAGE}.method", "continued_bpe", why.sentence, why.source),
         *derived,
     ]
+
+
+def _reason_faster(known: float) -> Reason:
+    sentence = _(
+        "New pieces are added because speed matters more to you: the base writes "
+        "%(known).2f characters with one token. Measured on Swahili, a token then holds "
+        "twice the text, for about a tenth more bits per byte."
+    )
+    return Reason(sentence % {"known": known}, "bench/RESULTS.md")

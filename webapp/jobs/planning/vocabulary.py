@@ -63,6 +63,14 @@ def good_characters_per_token(language: str) -> float:
     return c.GOOD_CHARACTERS_PER_TOKEN_DENSE if dense else c.GOOD_CHARACTERS_PER_TOKEN
 
 
+def cuts_letters(situation: Situation) -> bool:
+    """Whether the base's tokenizer cuts letters into bytes, one character a token or
+    less (half of a good one in dense scripts); False where it was not tried."""
+    known = situation.characters_per_token
+    good = good_characters_per_token(situation.language)
+    return known is not None and known <= min(c.SLIVERS_CHARACTERS_PER_TOKEN, good / 2)
+
+
 def new_tokens(situation: Situation) -> int:
     """characters / 700, a multiple of 64 within the limits."""
     wanted = situation.target_characters // c.CHARACTERS_PER_NEW_TOKEN // 64 * 64

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from webapp.jobs.planning import tokenizer_advice
+from webapp.jobs.planning import rows_advice, tokenizer_advice
 from webapp.jobs.planning.adviser import Advice, advise
 from webapp.jobs.planning.plan import make_plan
 from webapp.jobs.planning.situation import Situation
@@ -78,6 +78,28 @@ CASES = [
     Case("zh-bytes", of(SMOL, "zh", 30 * MB, 0.5), "default", True),
     Case("zh-between", of(SMOL, "zh", 30 * MB, 0.9), KEEP, False),
     Case("unknown-cut", of(SMOL, "sw", 10 * MB, None), "default", True, "not known"),
+    # --- The tokenizer: speed before quality ---
+    Case(
+        "sw-faster",
+        of(SMALL, "sw", MB, 1.68, faster=True),
+        "default",
+        True,
+        "speed matters",
+    ),
+    Case("de-faster", of(SMOL, "de", 50 * MB, 3.9, faster=True), KEEP, False, "3.90"),
+    Case(
+        "sw-chat-faster",
+        of(CHAT, "sw", 50 * MB, 2.1, devices=GPU, faster=True),
+        "new-rows-only",
+        True,
+        "every weight that it answers with stays",
+    ),
+    Case(
+        "kk-chat-faster",
+        of(CHAT, "kk", 50 * MB, 0.55, devices=GPU, faster=True),
+        "lora",
+        True,
+    ),
     # --- Size and devices ---
     Case("sw-1b-gpu", of(ONE, "sw", 50 * MB, 2.1, devices=GPU), LORA_KEEP, False),
     Case("bo-1b-gpu", of(ONE, "bo", 50 * MB, 0.5, devices=GPU), "lora", True),
@@ -269,6 +291,83 @@ def test_expectations_are_given_only_where_something_was_measured() -> None:
     assert unknown.expected == {} and unknown.basis == ""
 
 
+@dataclass
+class Rows:
+    name: str
+    passport: dict[str, Any]
+    cut: float | None
+    start: str
+    objective: str
+    words: str
+
+
+ROWS = [
+    Rows("tied", SMALL | {"tied": True}, 1.68, "mean", "distil", "one matrix"),
+    Rows(
+        "tied-bytes", SMALL | {"tied": True}, 0.55, "mean", "next_token", "one matrix"
+    ),
+    Rows("untied", SMALL | {"tied": False}, 1.68, "mean_first", "distil", "the first"),
+    Rows("untied-bytes", SMALL, 0.55, "mean", "next_token", "first byte of a letter"),
+    Rows("not-tried", SMALL, None, "mean_first", "distil", "the first"),
+]
+
+
+@pytest.mark.parametrize("case", ROWS, ids=[case.name for case in ROWS])
+def test_how_the_rows_of_new_pieces_begin(case: Rows) -> None:
+    """By the base and by how it cuts the text; said with its source, and in the plan."""
+    situation = of(case.passport, "kk", MB, case.cut, faster=True)
+    advice = advise(situation)
+    assert advice.recipe == "default"
+    start = next(r for r in advice.reasons if "New rows begin" in r.sentence)
+    assert case.words in start.sentence and "bench/RESULTS.md" in start.source
+    assert any("not taught by themselves" in r.sentence for r in advice.reasons)
+    # The same for who takes a recipe without the adviser.
+    recipe = launchable()["token-distillation"]
+    free = replace(recipe, stages=tuple(replace(s, settings={}) for s in recipe.stages))
+    stages = {s.stage: s for s in make_plan(situation, free).stages}
+    assert stages["extend_vocabulary"].initialisation == case.start
+    assert stages["distil_embeddings"].objective == case.objective
+
+
+def test_a_recipe_keeps_its_own_start() -> None:
+    """SambaLingo is said to begin with means; the adviser does not change the paper's."""
+    text = {"instruction_rows": 2_000, "preference_rows": 5_000, "faster": True}
+    situation = of(SMALL, "sw", MB, 1.68, **text)
+    advice = advise(situation)
+    recipe = launchable()[advice.recipe]
+    assert advice.recipe == "sambalingo"
+    assert rows_advice.initialisation(situation).value == "mean_first"
+    (stage,) = (
+        s
+        for s in make_plan(situation, recipe, {}, advice.choices).stages
+        if s.stage == "extend_vocabulary"
+    )
+    assert stage.initialisation == "mean"
+    assert not any("New rows begin" in reason.sentence for reason in advice.reasons)
+
+
+def test_where_there_are_no_new_rows_nothing_is_said_of_them() -> None:
+    situation = of(SMALL, "sw", MB, 1.68)
+    advice = advise(situation)
+    assert not any("rows" in reason.sentence for reason in advice.reasons)
+    plan = make_plan(situation, launchable()[advice.recipe], {}, advice.choices)
+    told = {reason["setting"] for reason in plan.reasons}
+    assert "extend_vocabulary.method" in told
+    assert "extend_vocabulary.initialisation" not in told
+
+
+def test_a_teacher_that_cannot_read_is_warned_of() -> None:
+    recipe = launchable()["token-distillation"]
+    warned = {
+        cut: any(
+            "little to teach" in w
+            for w in make_plan(of(SMALL, "kk", MB, cut), recipe).warnings
+        )
+        for cut in (0.55, 1.68, None)
+    }
+    assert warned == {0.55: True, 1.68: False, None: False}
+
+
 def test_the_verdict_turns_with_its_evidence() -> None:
     base = of(SMOL, "et", 5 * GB, 2.0, devices=GPU, minutes=2 * DAY)
     decide = tokenizer_advice.decide
@@ -277,3 +376,6 @@ def test_the_verdict_turns_with_its_evidence() -> None:
     assert not decide(replace(base, target_characters=10**6))[0]
     assert decide(replace(base, characters_per_token=0.6, minutes=5))[0]
     assert not decide(replace(base, characters_per_token=3.0))[0]
+    hurried = replace(base, minutes=5.0, faster=True)
+    assert decide(hurried)[0]
+    assert not decide(replace(hurried, characters_per_token=3.0))[0]

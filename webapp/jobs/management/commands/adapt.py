@@ -86,6 +86,11 @@ class Command(BaseCommand):
             + ", ".join(launchable()),
         )
         add("--goal", default="answer", choices=GOALS)
+        add(
+            "--faster",
+            action="store_true",
+            help="the adviser puts speed of writing before quality",
+        )
         add("--minutes", type=float, default=10.0)
         add("--seed", type=int, default=1)
         add("--set", action="append", default=[], metavar="STAGE.SETTING=VALUE")
@@ -164,6 +169,7 @@ def _launch(options: dict[str, Any], say: Say = lambda line: None) -> Job:
         answers=Answers(
             minutes=options["minutes"],
             goal=options["goal"],
+            faster=options["faster"],
             seed=options["seed"],
             resources=_resources(options, workspace),
         ),
