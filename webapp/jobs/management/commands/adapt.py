@@ -72,9 +72,7 @@ class Command(BaseCommand):
             metavar="FOLDER",
             help="the base's instruct sibling",
         )
-        add(
-            "--donor", type=Path, metavar="FOLDER", help="a model that has the language"
-        )
+        add("--donor", type=Path, metavar="FOLDER", help="it knows the language")
         add("--models", type=Path, nargs="+", metavar="FOLDER", help="to merge with")
         add("--target-vectors", type=Path, metavar="FILE", help="word2vec text format")
         add("--base-vectors", type=Path, metavar="FILE")
@@ -86,11 +84,7 @@ class Command(BaseCommand):
             + ", ".join(launchable()),
         )
         add("--goal", default="answer", choices=GOALS)
-        add(
-            "--faster",
-            action="store_true",
-            help="the adviser puts speed of writing before quality",
-        )
+        add("--faster", action="store_true", help="speed of writing before quality")
         add("--minutes", type=float, default=10.0)
         add("--seed", type=int, default=1)
         add("--set", action="append", default=[], metavar="STAGE.SETTING=VALUE")
