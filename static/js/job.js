@@ -28,13 +28,28 @@
         if (touched.has(details.id)) details.open = touched.get(details.id);
       }
       if (same(old, section)) continue;
-      const focused = old.contains(document.activeElement) && document.activeElement.id;
+      const focused = old.contains(document.activeElement) && way(document.activeElement);
       old.replaceWith(document.adoptNode(section));
       htmx.process(section);
-      if (focused) document.getElementById(focused)?.focus();
+      if (focused) document.querySelector(focused)?.focus();
       if (section.id === "live-points" || section.id === "live-sizes") draw();
-      if (section.id === "live-state") live.dataset.ended = section.dataset.ended;
+      if (section.id === "live-state") {
+        live.dataset.ended = section.dataset.ended;
+        say(section);
+      }
     }
+  }
+
+  // How to find the element with the focus again: by its id, or as what folds it.
+  const way = (it) =>
+    it.id ? `#${it.id}` : it.matches("details[id] > summary") ? `#${it.parentElement.id} > summary` : "";
+
+  // Said once for each change of state or stage; steps and seconds would never end.
+  function say(section) {
+    const found = [".state", "strong", "[aria-current=step]"].map((one) => section.querySelector(one));
+    const words = found.map((one) => one?.firstChild.textContent.trim()).filter(Boolean).join(". ");
+    const said = document.getElementById("live-said");
+    if (said.textContent !== words) said.textContent = words;
   }
 
   // The token of a form differs in every answer and means nothing here.

@@ -66,6 +66,7 @@ EDITOR = {
     "base-delete",
     "base-restore",
     "target-new",
+    "target-texts",
     "target-change",
     "target-delete",
     "target-restore",

@@ -15,7 +15,8 @@ Writes, as JSON lines,
 
 all but target and protected only where the job has such data. No row of another role
 holds a sentence that is held out of plain text (training/data/contamination.py). Figures:
-"before" is the base, measured on the held-out text; "split" says how much text lies
+"before" is the base, measured on the held-out text, and with
+"validation_bits_per_byte" on the text of the curves; "split" says how much text lies
 where; "left_out" how many rows of a role hold held-out sentences.
 """
 
@@ -267,10 +268,13 @@ def measure_base(context: StageContext) -> dict[str, Any]:
     with compute.memory_errors("The base model does not fit into memory."):
         model = load_model(base, device=device)
         check_rows(model, tokenizer)
-        evaluator = Evaluator(
-            model, tokenizer, context.spec, context.folder, "held_out"
-        )
-        return evaluator.everything()
+        measured = {
+            part: Evaluator(model, tokenizer, context.spec, context.folder, part)
+            for part in ("held_out", "validation")
+        }
+        # The curves are of the validation text: there the base has its line.
+        bits = measured["validation"].bits_per_byte()
+        return measured["held_out"].everything() | {"validation_bits_per_byte": bits}
 
 
 def _sources(corpora: Sequence[Corpus]) -> list[Callable[[], Iterable[str]]]:

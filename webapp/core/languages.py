@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,6 +27,22 @@ RIGHT_TO_LEFT = frozenset(
 # Written from the right, and without a script in CLDR's likely subtags.
 UNLISTED_SCRIPTS = {"aii": "Syrc", "cld": "Syrc", "syc": "Syrc"}
 NEAREST = 1  # CLDR's distance of Norwegian and Bokmål; of two codes of a language 0
+# Names in the language itself where CLDR has none; and names by which speakers know
+# theirs beside CLDR's.
+AUTONYMS = {
+    "av": "авар мацӀ", "ay": "Aymar aru", "crk": "ᓀᐦᐃᔭᐍᐏᐣ", "dv": "ދިވެހި",
+    "fj": "Na Vosa Vakaviti", "iu": "ᐃᓄᒃᑎᑐᑦ", "kab": "Taqbaylit", "kmr": "Kurmancî",
+    "kv": "коми кыв", "lez": "лезги чӀал", "mhr": "олык марий йылме", "sm": "Gagana Sāmoa",
+    "ty": "Reo Tahiti", "udm": "удмурт кыл",
+}  # fmt: skip
+OTHER_NAMES = {
+    "ht": ["Kreyòl"], "mi": ["te reo Māori"], "nan": ["台語", "閩南語", "闽南语"],
+    "oj": ["Anishinaabemowin"], "wuu": ["吳語", "吴语", "上海话"],
+    "hak": ["客家話", "客家话"],
+    "yue": ["廣東話", "广东话", "廣州話", "广州话"], "zgh": ["Tamazight"],
+}  # fmt: skip
+# Signs that keyboards give for one another: apostrophes, the okina, quotation marks.
+APOSTROPHES = dict.fromkeys(map(ord, "'’‘ʻʼʾʿ`´ꞌ′"))
 SKIPPED_SCOPES = {"collection", "special", "private-use"}
 
 
@@ -57,7 +74,7 @@ def _describe(tag: str, interface: str) -> Language:
         return Language(normal, normal, normal, parsed.script or "", "", "ltr")
     script = _script(parsed)
     name = parsed.display_name(interface)
-    autonym = parsed.autonym()
+    autonym = AUTONYMS.get(normal) or parsed.autonym()
     script_name = (
         langcodes.Language.make(script=script).script_name(interface) if script else ""
     )
@@ -132,7 +149,7 @@ def find(query: str, limit: int = 12) -> list[Language]:
     Understands tags, English names, autonyms, names in other languages, beginnings of
     names, and misspellings.
     """
-    wanted = _fold(query)
+    wanted = fold(query)
     if not wanted:
         return []
     tags: dict[str, None] = {}
@@ -176,8 +193,9 @@ def _index() -> dict[str, list[str]]:
         labels = [*_descriptions(entry), described.language_name("en")]
         if tag in LIKELY_SUBTAGS:
             labels.append(described.autonym())
+        labels += [*OTHER_NAMES.get(tag, ()), AUTONYMS.get(tag, "")]
         for label in labels:
-            tags = names.setdefault(_fold(label), [])
+            tags = names.setdefault(fold(label), [])
             if tag not in tags:
                 tags.append(tag)
     names.pop("", None)
@@ -198,5 +216,10 @@ def _descriptions(entry: dict[str, str | list[str]]) -> list[str]:
     return [text] if isinstance(text, str) else list(text)
 
 
-def _fold(text: str) -> str:
-    return " ".join(text.casefold().replace("’", "'").replace("-", " ").split())
+def fold(text: str) -> str:
+    """A name as it is compared: without case, apostrophes, hyphens, and marks that a
+    foreign keyboard lacks (Olelo Hawaii is ʻŌlelo Hawaiʻi, Yoruba is Yorùbá)."""
+    plain = text.casefold().translate(APOSTROPHES).replace("-", " ")
+    letters = unicodedata.normalize("NFD", plain)
+    kept = (letter for letter in letters if not "\u0300" <= letter <= "\u036f")
+    return " ".join(unicodedata.normalize("NFC", "".join(kept)).split())

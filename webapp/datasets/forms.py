@@ -48,9 +48,8 @@ class LanguageField(forms.CharField):
                 ),
                 params={"text": text},
             )
-        same = {text.casefold()}
         names = {found[0].tag, found[0].name, found[0].autonym}
-        if same & {name.casefold() for name in names} or len(found) == 1:
+        if languages.fold(text) in map(languages.fold, names) or len(found) == 1:
             return found[0].tag
         raise forms.ValidationError(
             _("Which language is %(text)s? Perhaps %(perhaps)s."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from webapp.core.models import Owned, Stored
@@ -102,6 +103,17 @@ class Job(Owned):
     queued_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+
+    @property
+    def seconds_to_go(self) -> float | None:
+        """Until the whole job ends, in seconds: what was predicted less what has passed,
+        at least what its stage still needs. None while it does not run or is overdue."""
+        if self.state != State.RUNNING:
+            return None
+        left = [self.seconds_left or 0.0]
+        if self.started_at and (whole := self.predictions.get("seconds")):
+            left.append(whole - (timezone.now() - self.started_at).total_seconds())
+        return max(left) if max(left) > 0 else None
 
     class Meta(Owned.Meta):
         constraints = [

@@ -69,7 +69,9 @@ def live(job: Job) -> dict[str, Any]:
         "stages": [_ribbon(stage, job, titles) for stage in stages],
         "percent": _percent(job),
         "elapsed": _elapsed(job),
+        "to_go": job.seconds_to_go,
         "base": base_figures(stages),
+        "judged": judged(job),
         "sizes": sizes(stages),
         "languages": by_language(job),
         "points": points,
@@ -129,7 +131,7 @@ def sizes(stages: list[JobStage]) -> list[dict[str, float]]:
     """Held-out text by the number of new tokens, as the vocabulary was chosen by it."""
     names = ("added", "tokens_per_word", "characters_per_token", "used_share")
     for stage in reversed(stages):
-        if len(stage.figures.get("size_curve") or ()) > 1:
+        if len(stage.figures.get("size_curve") or ()) > 2:  # two are no curve
             added = stage.figures.get("added")
             return [
                 dict(zip(names, point, strict=False)) | {"chosen": point[0] == added}
@@ -139,9 +141,16 @@ def sizes(stages: list[JobStage]) -> list[dict[str, float]]:
 
 
 def base_figures(stages: list[JobStage]) -> dict[str, float | None]:
-    """Bits per byte of the base as `prepare` measured it; None where it has not yet."""
-    measured = _measured(stages).get("bits_per_byte") or {}
-    return {role: measured.get(role) for role in ("target", "protected")}
+    """Bits per byte of the base as `prepare` measured it, on the text of the curves; None
+    where it has not yet. (Older runs measured it on the held-out text alone.)"""
+    before = _measured(stages)
+    found = before.get("validation_bits_per_byte") or before.get("bits_per_byte") or {}
+    return {role: found.get(role) for role in ("target", "protected")}
+
+
+def judged(job: Job) -> dict[str, Any]:
+    """{"target", "protected"}: bits per byte before and after, of the finished report."""
+    return job.report.get("bits_per_byte") or {}
 
 
 def by_language(job: Job) -> list[dict[str, Any]]:

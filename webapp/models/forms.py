@@ -45,7 +45,7 @@ class PartForm(forms.Form):
     """How far to go from the base (0) to the adapted model (100)."""
 
     percent = forms.IntegerField(
-        label=_("Of the adaptation, in percent"),
+        label=_("Of the adaptation"),
         help_text=_("0 is the base, 100 the model as it is; 70 is a good first try."),
         min_value=0,
         max_value=100,

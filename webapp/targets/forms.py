@@ -13,6 +13,7 @@ from webapp.core.languages import (
     Language,
     describe,
     find,
+    fold,
     is_known,
     same_language,
 )
@@ -38,17 +39,22 @@ def meant(text: str) -> list[Language]:
     is a question.
     """
     found = find(text)
-    folded = text.strip().casefold()
-    tagged = [language for language in found if folded == language.tag.casefold()]
+    folded = fold(text)
+    tagged = [language for language in found if folded == fold(language.tag)]
     named = [
         language
         for language in found
-        if folded in (language.name.casefold(), language.autonym.casefold())
+        if folded in (fold(language.name), fold(language.autonym))
     ]
     if len(named) > 1:
         named = [language for language in named if len(language.tag) == 2] or named
     exact = {language.tag: language for language in [*tagged, *named]}
     return list(exact.values()) if len(exact) == 1 else found
+
+
+def is_in(dataset: Dataset, tag: str) -> bool:
+    """Whether a dataset holds text of a language, beside another one or alone."""
+    return any(same_language(own, tag) for own in dataset.languages)
 
 
 class LanguageField(forms.CharField):
@@ -105,8 +111,11 @@ class DataForm(forms.Form):
         ),
     )
 
-    def __init__(self, workspace: Workspace, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, workspace: Workspace, *args: Any, language: str = "", **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.language = language
         ready = ready_datasets(workspace)
         self.learnable = list(ready.filter(kind__in=LEARNED))
         self.protectable = [d for d in self.learnable if d.kind == Kind.MONOLINGUAL]
@@ -127,20 +136,32 @@ class DataForm(forms.Form):
         return data
 
     def kinds(self) -> list[dict[str, Any]]:
-        """Datasets to learn from by kind, each with whether it is ticked."""
+        """Datasets to learn from by kind: `rows` of the chosen language, `others`; each
+        with whether it is ticked. Without a language all are `rows`."""
+        tag = self.chosen_language()
         return [
-            {"label": kind.label, "rows": self._rows("datasets", rows)}
+            {"label": kind.label} | self._rows("datasets", found, tag)
             for kind in LEARNED
-            if (rows := [d for d in self.learnable if d.kind == kind])
+            if (found := [d for d in self.learnable if d.kind == kind])
         ]
 
-    def protected_rows(self) -> list[dict[str, Any]]:
-        """Datasets to protect with, each with whether it is ticked."""
-        return self._rows("protected", self.protectable)
+    def protected_rows(self) -> dict[str, Any]:
+        """Datasets to protect with, in the same way."""
+        found = meant(str(self["protected_language"].value() or ""))
+        tag = found[0].tag if len(found) == 1 else ""
+        return self._rows("protected", self.protectable, tag)
 
-    def _rows(self, field: str, datasets: list[Dataset]) -> list[dict[str, Any]]:
+    def chosen_language(self) -> str:
+        """The tag of the target's language; empty while it is not known."""
+        return self.language
+
+    def _rows(self, field: str, datasets: list[Dataset], tag: str) -> dict[str, Any]:
         ticked = {str(getattr(v, "pk", v)) for v in self[field].value() or ()}
-        return [{"dataset": d, "ticked": str(d.pk) in ticked} for d in datasets]
+        rows = [{"dataset": d, "ticked": str(d.pk) in ticked} for d in datasets]
+        own = [row for row in rows if not tag or is_in(row["dataset"], tag)]
+        others = [row for row in rows if row not in own]
+        # A tick must be seen.
+        return {"rows": own, "others": others, "open": any(r["ticked"] for r in others)}
 
 
 class NewTargetForm(DataForm):
@@ -167,6 +188,16 @@ class NewTargetForm(DataForm):
         if not self.is_bound:
             self.initial.setdefault("protected_language", describe(ENGLISH).name)
             self.initial.setdefault("protected", self._english())
+            if tag := self.chosen_language():
+                own = [d for d in self.learnable if is_in(d, tag)]
+                self.initial.setdefault("datasets", own)
+
+    def chosen_language(self) -> str:
+        """The suggestion that was taken, or the one that the typed name means."""
+        if tag := str(self["tag"].value() or ""):
+            return tag if is_known(tag) else ""
+        found = meant(str(self["language"].value() or ""))
+        return found[0].tag if len(found) == 1 else ""
 
     def _english(self) -> list[Dataset]:
         return [
@@ -222,6 +253,7 @@ def change_form(target: LanguageTarget, data: Any = None) -> DataForm:
     return DataForm(
         target.workspace,
         data,
+        language=target.language,
         initial={
             "datasets": list(target.datasets.all()),
             "protected": list(target.protected.all()),

@@ -48,8 +48,8 @@ def target_list(request: WorkspaceRequest) -> HttpResponse:
 def target_new(request: WorkspaceRequest) -> HttpResponse:
     """Choose language, base and text."""
     if request.method != "POST":
-        initial = {"language": request.GET.get("language", "")}
-        initial |= {"base": request.GET["base"]} if "base" in request.GET else {}
+        asked = ("language", "tag", "base")
+        initial = {name: request.GET[name] for name in asked if name in request.GET}
         form = NewTargetForm(request.workspace, initial=initial)
         return render(request, "targets/target_new.html", {"form": form})
     form = NewTargetForm(request.workspace, request.POST)
@@ -71,6 +71,15 @@ def language_search(request: WorkspaceRequest) -> HttpResponse:
     """Languages to choose from, for what is typed (?language=)."""
     found = find(asked_text(request, "language"))
     return render(request, "targets/_languages.html", {"languages": found})
+
+
+@for_role(Role.EDITOR)
+@require_GET
+def target_texts(request: WorkspaceRequest) -> HttpResponse:
+    """What to learn from, for the language that was just chosen (?tag=, ?language=)."""
+    initial = {name: asked_text(request, name) for name in ("language", "tag")}
+    form = NewTargetForm(request.workspace, initial=initial)
+    return render(request, "targets/_texts.html", {"form": form})
 
 
 @for_role(Role.VIEWER)

@@ -30,6 +30,13 @@ from webapp.core import languages
         ("zh-hant", "zh-Hant"),
         ("nqo", "nqo"),
         ("kjb", "kjb"),
+        ("N'Ko", "nqo"),  # the registry has another apostrophe
+        ("Olelo Hawaii", "haw"),  # no okina and no macron on this keyboard
+        ("'Ōlelo Hawai'i", "haw"),
+        ("Ede Yoruba", "yo"),
+        ("ᐃᓄᒃᑎᑐᑦ", "iu"),
+        ("廣東話", "yue"),
+        ("Kreyol", "ht"),
     ],
 )
 def test_a_language_is_found_first(query: str, tag: str) -> None:

@@ -365,6 +365,39 @@ def test_the_curve_of_sizes_stands_on_the_page(world: World, target: Any) -> Non
     assert page.count("chosen") == 1 and "5.75" in page and "0.91" in page
 
 
+def test_two_sizes_are_no_curve(world: World, target: Any) -> None:
+    job = watched(target)
+    figures = {"size_curve": [[0, 5.75, 0.8, 0.0], [256, 1.93, 2.4, 0.9]], "added": 256}
+    JobStage.objects.create(job=job, index=7, name="extend_vocabulary", figures=figures)
+    vera = world.client("vera")
+    assert json.loads(vera.get(world.url("job-curves", job.id)).content)["sizes"] == []
+    page = vera.get(world.url("job", job.id)).content.decode()
+    assert 'aria-labelledby="sizes-title" hidden' in page
+
+
+def test_the_base_has_its_line_on_the_text_of_the_curves(
+    world: World, target: Any
+) -> None:
+    job = watched(target)
+    vera, url = world.client("vera"), world.url("job-curves", job.id)
+    assert json.loads(vera.get(url).content)["base"]["target"] == 3.9  # an older run
+    stage = job.stages.get(name="prepare")
+    curves = {"target": 3.5, "protected": 2.0}
+    stage.figures["before"]["validation_bits_per_byte"] = curves
+    stage.save()
+    assert json.loads(vera.get(url).content)["base"] == curves
+
+
+def test_a_finished_job_shows_what_its_model_shows(world: World, target: Any) -> None:
+    job = watched(target)
+    page = world.client("vera").get(world.url("job", job.id)).content.decode()
+    assert "<dd>2.000</dd>" in page and "<dd>1.625</dd>" not in page  # the last point
+    job.report = {"bits_per_byte": {"target": {"before": 3.9, "after": 1.625}}}
+    job.save()
+    page = world.client("vera").get(world.url("job", job.id)).content.decode()
+    assert "<dd>1.625</dd>" in page and "<dd>2.000</dd>" not in page
+
+
 def test_a_stage_that_comes_twice_is_told_apart(world: World, target: Any) -> None:
     job = watched(target)
     JobStage.objects.create(job=job, index=2, name="continue_pretraining")

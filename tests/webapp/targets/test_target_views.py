@@ -35,7 +35,11 @@ def test_who_sees_targets(world: World, target: LanguageTarget, who: str) -> Non
         world.url("language-search") + "?language=swa",
     ):
         assert client.get(url).status_code == SEES[who], url
-    for url in (world.url("target-new"), world.url("target-change", target.id)):
+    for url in (
+        world.url("target-new"),
+        world.url("target-texts"),
+        world.url("target-change", target.id),
+    ):
         assert client.get(url).status_code == CHANGES[who], url
 
 
@@ -247,3 +251,25 @@ def test_the_number_of_queries_does_not_grow(
             assert client.get(world.url(name, *args)).status_code == 200
         counts.append(len(queries))
     assert counts[0] == counts[1] <= 14
+
+
+def test_text_of_the_chosen_language_comes_first_and_is_ticked(
+    world: World, target: LanguageTarget
+) -> None:
+    client = world.client("eve")
+    mine = target.datasets.get(kind=Kind.MONOLINGUAL)
+    box = f'name="datasets" value="{mine.id}"'
+    url = world.url("target-texts")
+    swahili = client.get(url, {"tag": "sw"}).content.decode()
+    assert f"{box} checked" in swahili
+    assert swahili.index(box) < swahili.index("<details")
+    georgian = client.get(url, {"tag": "ka"}).content.decode()
+    assert box in georgian and f"{box} checked" not in georgian
+    assert georgian.index("<details") < georgian.index(box)
+    nothing = client.get(url).content.decode()
+    assert box in nothing and "<details" not in nothing
+    # By name as well, and on the page that a dataset's button leads to.
+    page = client.get(world.url("target-new"), {"language": "Kiswahili"})
+    assert f"{box} checked" in page.content.decode()
+    strange = client.get(url, {"tag": "no such tag", "language": "qqqq"})
+    assert strange.status_code == 200

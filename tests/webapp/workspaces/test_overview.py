@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from tests.webapp.world import World
 from webapp.bases.models import BaseModel
@@ -74,6 +76,14 @@ def test_a_running_job_and_its_machine(world: World) -> None:
     job(sw, 1, State.RUNNING, **fields)
     page = world.client("vera").get(world.url("workspace-home")).content.decode()
     assert 'aria-valuenow="30"' in page and "4 min 20 s left" in page
+    # Later stages need time as well: what was predicted of the whole job counts.
+    began = timezone.now() - timedelta(minutes=1)
+    Job.objects.update(predictions={"seconds": 780.4}, started_at=began)
+    page = world.client("vera").get(world.url("workspace-home")).content.decode()
+    assert "12 min left" in page
+    Job.objects.update(predictions={"seconds": 30}, seconds_left=None)  # overdue
+    page = world.client("vera").get(world.url("workspace-home")).content.decode()
+    assert " left" not in page
     assert "keller" in page and "CPU, 2 cores" in page
 
 
