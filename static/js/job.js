@@ -7,8 +7,7 @@
   const place = document.getElementById("curves");
   if (!live || !place) return;
 
-  // What was folded open is kept where somebody folded it; the rest is as it was sent:
-  // the newest answers are open and the ones before them close.
+  // What somebody folded is kept; the rest is as it was sent: the newest answers open.
   const sent = new Map([...live.querySelectorAll("details[id]")].map((d) => [d.id, d.open]));
 
   // Only sections that changed are replaced, so that a selection, the focus and what is
@@ -41,15 +40,14 @@
   }
 
   // How to find the element with the focus again: by its id, or as what folds it.
-  const way = (it) =>
-    it.id ? `#${it.id}` : it.matches("details[id] > summary") ? `#${it.parentElement.id} > summary` : "";
+  const way = (it) => (it.id ? `#${it.id}` : `#${it.closest("[id]").id} > summary`);
 
   // Said once for each change of state or stage; steps and seconds would never end.
   function say(section) {
     const found = [".state", "strong", "[aria-current=step]"].map((one) => section.querySelector(one));
     const words = found.map((one) => one?.firstChild.textContent.trim()).filter(Boolean).join(". ");
-    const said = document.getElementById("live-said");
-    if (said.textContent !== words) said.textContent = words;
+    const place = document.getElementById("live-said");
+    if (place.textContent !== words) place.textContent = words;
   }
 
   // The token of a form differs in every answer and means nothing here.
@@ -78,12 +76,11 @@
 
   function show(where, lines, x, marks, decimals) {
     plots[where.id]?.destroy();
-    const columns = [marks, ...lines.map((line) => line[3])];
-    plots[where.id] = new uPlot(options(lines, x, decimals), columns, where);
+    plots[where.id] = new uPlot(options(lines, x, decimals), [marks, ...lines.map((line) => line[3])], where);
   }
 
   async function draw() {
-    const answer = await fetch(place.dataset.curves, { headers: { Accept: "application/json" } });
+    const answer = await fetch(place.dataset.curves);
     if (!answer.ok) return;
     const curves = await answer.json();
     drawSizes(curves.sizes ?? []);
