@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from training import compute, manifest
+from training.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +34,20 @@ def save(
     weights: Mapping[str, torch.Tensor],
     optimizer: torch.optim.Optimizer,
     kept: Mapping[str, torch.Tensor] | None = None,
+    among: Ranks = ALONE,
 ) -> tuple[Path, str]:
     """Write a checkpoint beside the others, then let it appear; keeps the last KEPT.
 
     `kept` are tensors that `kept_tensors` gives back. Returns the folder and the hash
-    of its manifest.
+    of its manifest. `among` several processes every one calls it and the first writes:
+    the files are those of a single process; the hash is empty on the others.
     """
-    root.mkdir(parents=True, exist_ok=True)
     final = root / f"step-{step:08d}"
+    weights = among.whole(dict(weights))
+    optimizer_state = among.whole(optimizer.state_dict())
+    if not among.first:
+        return final, ""
+    root.mkdir(parents=True, exist_ok=True)
     temporary = root / (final.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -51,7 +58,7 @@ def save(
     if kept:
         plain = {name: tensor.detach().contiguous() for name, tensor in kept.items()}
         save_file(plain, temporary / "kept.safetensors")
-    state = {"optimizer": optimizer.state_dict(), "random": compute.random_state()}
+    state = {"optimizer": optimizer_state, "random": compute.random_state()}
     torch.save(state, temporary / "state.pt")
     digest = manifest.seal(temporary, step=step)
     manifest.publish(temporary, final)
@@ -73,18 +80,17 @@ def load(
     folder: Path,
     weights: Mapping[str, torch.Tensor],
     optimizer: torch.optim.Optimizer,
+    among: Ranks = ALONE,
 ) -> int:
     """Put a checkpoint into `weights`, the optimizer and the generators; its step."""
     stored = load_file(folder / "weights.safetensors")
     if stored.keys() != weights.keys():
         raise ValueError(f"{folder} holds other weights than the model")
-    with torch.no_grad():
-        for name, tensor in weights.items():
-            tensor.copy_(stored[name])
+    among.put(stored, weights)
     state: dict[str, Any] = torch.load(
         folder / "state.pt", map_location="cpu", weights_only=True
     )
-    optimizer.load_state_dict(state["optimizer"])
+    among.put_state(state["optimizer"], optimizer)
     compute.restore_random_state(state["random"])
     return int(folder.name.removeprefix("step-"))
 

@@ -59,10 +59,17 @@ def to_device(inputs: Any, device: torch.device) -> Any:
     return inputs.to(device) if isinstance(inputs, torch.Tensor) else inputs
 
 
-def seconds_per_call(call: Callable[[], object], *, calls: int = 5) -> float:
+def seconds_per_call(
+    call: Callable[[], object],
+    *,
+    calls: int = 5,
+    agreed: Callable[[float], float] = float,
+) -> float:
     """Median wall-clock seconds of `call`; two more calls before warm the caches.
 
     Slow calls are made fewer times: after MOST_SECONDS_TIMED there is no further one.
+    `agreed` makes one time of those that several processes took, so that all stop
+    together.
     """
     times: list[float] = []
     for _ in range(calls + 2):
@@ -70,7 +77,7 @@ def seconds_per_call(call: Callable[[], object], *, calls: int = 5) -> float:
         call()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
+        times.append(agreed(time.perf_counter() - began))
         if sum(times) > MOST_SECONDS_TIMED:
             break
     timed = sorted(times[2:] or times[-1:])

@@ -121,6 +121,17 @@ class TranslatorUnavailable(TrainingError):
     retryable = True
 
 
+class ProcessDied(TrainingError):
+    """One of several processes that compute together ended; the others cannot go on."""
+
+    code = "process_died"
+    hint = (
+        "Often the machine is short of memory. Trying again goes on from the last "
+        "checkpoint; with device.processes = 1 a single process does all the work."
+    )
+    retryable = True
+
+
 class Diverged(TrainingError):
     """The loss became infinite or not a number."""
 

@@ -19,21 +19,27 @@ BYTES_OF_LEARNING = 12
 
 
 def prepare(
-    model: Any, setting: str, block_tokens: int, learning: Iterable[torch.Tensor]
+    model: Any,
+    setting: str,
+    block_tokens: int,
+    learning: Iterable[torch.Tensor],
+    shared_by: int = 1,
 ) -> int:
     """Switch gradient checkpointing on or off, by the setting `auto`, `on` or `off`;
     returns the tokens of one forward pass over rows of `block_tokens`.
 
-    `learning` are the weights that have an optimizer's state.
+    `learning` are the weights that have an optimizer's state; weights and state are
+    `shared_by` so many devices.
     """
     device = next(model.parameters()).device
     shape = shape_of(model.config.get_text_config().to_dict())
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    fixed = sum(p.numel() * p.element_size() for p in model.parameters())
+    fixed += BYTES_OF_LEARNING * sum(p.numel() for p in learning)
     twice = wants_checkpointing(
         setting,
         shape,
         block_tokens,
-        fixed_bytes=weights + BYTES_OF_LEARNING * sum(p.numel() for p in learning),
+        fixed_bytes=fixed / shared_by,
         memory_bytes=compute.device_memory(device),
     )
     if twice:

@@ -34,15 +34,19 @@ class HeadLoss:
     the model's own forward pass is used.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, device: torch.device | None = None) -> None:
+        """`device` is where it will compute; None: where the model is."""
         self.model = model
         causal = model.get_base_model() if hasattr(model, "peft_config") else model
         self.causal = causal
+        # What gives the hidden states; pretraining may compile it.
+        self.body: Callable[..., Any] = causal.base_model
         config = causal.config.get_text_config()
         self.cap = getattr(config, "final_logit_softcapping", None)
-        device = next(causal.parameters()).device
-        self.tokens = max(1, LOGITS_AT_ONCE[device.type] // config.vocab_size)
-        self.whole = not self._agrees(device)
+        here = next(causal.parameters()).device
+        at_once = LOGITS_AT_ONCE[(device or here).type]
+        self.tokens = max(1, at_once // config.vocab_size)
+        self.whole = not self._agrees(here)
 
     def backward(
         self,
@@ -100,7 +104,7 @@ class HeadLoss:
         self, inputs: Mapping[str, Any], labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states [tokens, width] and labels [tokens] of what is learned."""
-        hidden = self.causal.base_model(**inputs).last_hidden_state.flatten(0, -2)
+        hidden = self.body(**inputs).last_hidden_state.flatten(0, -2)
         labels = labels.flatten()
         learned = (labels != IGNORED).nonzero().flatten()
         if len(learned) < len(labels):

@@ -19,6 +19,7 @@ import torch
 from training import compute, manifest
 from training.errors import OutOfMemory
 from training.events import EventWriter
+from training.ranks import ALONE, Ranks
 
 Result = TypeVar("Result")
 
@@ -26,17 +27,26 @@ ONE_ROW = (
     "Choose shorter blocks, switch gradient checkpointing on, train low-rank additions "
     "(LoRA) instead of all weights, or take a machine with more memory."
 )
+# The others are in the middle of the same pass, and wait for this one's part.
+IN_PARTS = (
+    "The memory of one process is full, and where the weights are shared out in parts "
+    "(device.sharing) a pass cannot be made smaller on the way."
+)
 
 
 class MicroBatches:
     """Tokens of one forward pass by step, kept in a file of the stage's work folder."""
 
-    def __init__(self, path: Path, tokens: int, events: EventWriter) -> None:
-        """`tokens` is what a pass takes as long as memory suffices."""
-        self.path, self.events = path, events
+    def __init__(
+        self, path: Path, tokens: int, events: EventWriter, among: Ranks = ALONE
+    ) -> None:
+        """`tokens` is what a pass takes as long as memory suffices; `among` several
+        processes a pass becomes smaller on all of them."""
+        self.path, self.events, self.among = path, events, among
         self.sizes: list[list[int]] = [[0, tokens]]  # [from this step on, tokens]
         if path.is_file():
             self.sizes = json.loads(path.read_text(encoding="utf-8"))
+        self.sizes = among.from_first(self.sizes)
 
     def rows(self, step: int, width: int) -> int:
         """Rows of `width` tokens that a pass of the step (from 0) takes, at least one."""
@@ -59,19 +69,24 @@ class MicroBatches:
         while True:
             rows = min(count, self.rows(step, width))
             state = compute.random_state()
+            found: BaseException | None = None
             try:
-                return compute_it(rows)
+                result = compute_it(rows)
             except (MemoryError, RuntimeError) as problem:
                 if not compute.is_memory_error(problem):
                     raise
+                if self.among.sharded:
+                    raise OutOfMemory(IN_PARTS, hint=ONE_ROW) from problem
                 found = problem
+            if not self.among.any(found is not None):
+                return result
             # Outside of the except clause: the failed pass is no longer held.
             undo()
             if rows == 1:
                 raise OutOfMemory(
                     f"The memory is full: one row of {width:,} tokens does not fit.",
                     hint=ONE_ROW,
-                ) from found.with_traceback(None)
+                ) from (found and found.with_traceback(None))
             del found
             compute.restore_random_state(state)
             if torch.cuda.is_available():
@@ -82,6 +97,8 @@ class MicroBatches:
         half = rows // 2
         self.sizes = [entry for entry in self.sizes if entry[0] < step]
         self.sizes.append([step, half * width])
+        if not self.among.first:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         manifest.write_json(self.path, self.sizes)
         self.events.note(

@@ -126,4 +126,5 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def clip_gradients(parameters: Iterable[torch.nn.Parameter]) -> float:
     """Scale gradients down to a norm of CLIP; returns the norm they had."""
     norm = torch.nn.utils.clip_grad_norm_(list(parameters), CLIP, foreach=True)
-    return norm.item()
+    # Of weights in parts (training/ranks/sharding.py) it is in parts too.
+    return (norm.full_tensor() if hasattr(norm, "full_tensor") else norm).item()

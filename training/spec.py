@@ -136,6 +136,24 @@ class Device:
         low=0,
         high=1_024,
     )
+    processes: int = setting(
+        0,
+        "Processes",
+        "How many processes share continued pretraining, each on a GPU of its own; the "
+        "step they take is that of one. 0: as many as the job is shown GPUs, one on a "
+        "CPU. All other stages run in one process.",
+        low=0,
+        high=1_024,
+    )
+    sharing: str = setting(
+        "auto",
+        "Sharing among processes",
+        "replicated: every process holds the model. sharded: every process holds a part "
+        "of each weight (FSDP2), for models that do not fit on one GPU. auto: sharded "
+        "where weights, gradients and the optimizer's state would fill more than half "
+        "of a GPU.",
+        choices=("auto", "replicated", "sharded"),
+    )
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def set_up(conf: Any, options: dict[str, Any], **_: object) -> None:
         )
     queues = options.get("queues") or "cpu,gpu"
     names = queues.split(",") if isinstance(queues, str) else list(queues)
-    conf.worker_concurrency = len(list_devices(names))
+    conf.worker_concurrency = len(list_devices(names, settings.GPUS_PER_JOB))
 
 
 @worker_ready.connect

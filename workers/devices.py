@@ -26,7 +26,11 @@ OUT_OF_MEMORY_COUNTS = (
 
 @dataclass(frozen=True)
 class Device:
-    """One thing a job can run on; `uuid` is empty for a CPU."""
+    """One thing a job can run on: a GPU, several together, or the CPU.
+
+    `uuid` names the GPUs, separated by commas, and is empty for a CPU; the memory is
+    that of one.
+    """
 
     kind: str  # "cuda" or "cpu"
     name: str
@@ -36,7 +40,8 @@ class Device:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes a child see this device and no other."""
+        """What makes a child see this device and no other; of several GPUs it starts a
+        process for each (training/ranks)."""
         return {"CUDA_VISIBLE_DEVICES": self.uuid}
 
     def as_dict(self) -> dict[str, object]:
@@ -44,9 +49,32 @@ class Device:
         return asdict(self)
 
 
-def list_devices(queues: list[str]) -> list[Device]:
-    """The GPUs where `queues` has "gpu" and there are any; else the CPU."""
-    return (list_gpus() if "gpu" in queues else []) or [describe_cpu()]
+def list_devices(queues: list[str], gpus_per_job: int = 1) -> list[Device]:
+    """The GPUs where `queues` has "gpu" and there are any, so many together for each
+    job; else the CPU."""
+    gpus = list_gpus() if "gpu" in queues else []
+    return together(gpus, gpus_per_job) or [describe_cpu()]
+
+
+def together(gpus: list[Device], count: int) -> list[Device]:
+    """GPUs in groups of `count`, neighbours by their numbers; the last may be smaller.
+
+    A part of a GPU (MIG) stays alone: a process can be shown no two of them.
+    """
+    whole = [gpu for gpu in gpus if gpu.uuid.startswith("GPU-")]
+    parts = [gpu for gpu in gpus if gpu not in whole]
+    groups = [whole[n : n + count] for n in range(0, len(whole), max(1, count))]
+    return [_as_one(group) if len(group) > 1 else group[0] for group in groups] + parts
+
+
+def _as_one(gpus: list[Device]) -> Device:
+    names = list(dict.fromkeys(gpu.name for gpu in gpus))
+    return Device(
+        "cuda",
+        f"{len(gpus)} × {', '.join(names)}",
+        min(gpu.memory_bytes for gpu in gpus),
+        uuid=",".join(gpu.uuid for gpu in gpus),
+    )
 
 
 def list_gpus() -> list[Device]:

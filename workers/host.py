@@ -169,4 +169,4 @@ def _tidy_now() -> None:
 
 def this_machine(name: str, queues: list[str]) -> WorkerHost:
     """The worker of this machine, its devices found."""
-    return WorkerHost(name, queues, list_devices(queues))
+    return WorkerHost(name, queues, list_devices(queues, settings.GPUS_PER_JOB))

@@ -263,7 +263,7 @@ def test_layers_computed_twice_give_the_same_gradients(
         layer = made.model.base_model.layers[0]
         layer.mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         made.model.train()
-        made._add_gradients(next(made.packer.batches()), 8, "float32")
+        made.add_gradients(next(made.packer.batches()), 8, "float32")
         found.append({n: p.grad for n, p in made.model.named_parameters()})
         assert len(calls) == (2 if setting == "on" else 1)
     assert all(torch.equal(found[1][n], g) for n, g in found[0].items())

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from workers import devices
-from workers.devices import describe_cpu, list_devices, list_gpus, parse_gpus
+from workers.devices import (
+    describe_cpu,
+    list_devices,
+    list_gpus,
+    parse_gpus,
+    together,
+)
 
 TABLE = """GPU-1a2b, NVIDIA H200, 143771
 GPU-3c4d, Some, name with a comma, 24576
@@ -38,6 +44,26 @@ def test_each_gpu_is_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (cpu,) = list_devices(["cpu"])
     assert cpu.kind == "cpu"
     assert cpu.environment == {"CUDA_VISIBLE_DEVICES": ""}  # it sees no GPU
+
+
+def test_a_job_may_get_several_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every GPU belongs to one device, and its job sees that one's GPUs alone."""
+    lines = "; ".join(f"echo 'GPU-{n}, One, {10 + n}'" for n in range(5))
+    nvidia_smi(tmp_path, lines, monkeypatch)
+    devices = list_devices(["gpu"], 2)
+    seen = [device.environment["CUDA_VISIBLE_DEVICES"] for device in devices]
+    assert seen == ["GPU-0,GPU-1", "GPU-2,GPU-3", "GPU-4"]
+    assert [device.name for device in devices] == ["2 × One", "2 × One", "One"]
+    assert devices[1].memory_bytes == 12 * 1024**2  # of one of them
+    assert [device.kind for device in list_devices(["cpu"], 2)] == ["cpu"]
+
+
+def test_parts_of_a_gpu_stay_alone() -> None:
+    gpus = together(parse_gpus(TABLE), 4)
+    assert [gpu.uuid for gpu in gpus] == ["GPU-1a2b,GPU-3c4d", "MIG-5e6f"]
+    assert together([], 4) == []
 
 
 @pytest.mark.parametrize("script", ["exit 9", "sleep 60", "echo rubbish"])

@@ -100,6 +100,25 @@ class Batch:
             "use_cache": False,
         }
 
+    def share(self, rank: int, size: int) -> Batch:
+        """The rows of one of `size` processes; tokens and bytes of the whole.
+
+        All get the same number of rows, for they compute in step; where there are not
+        enough, a row comes from which nothing is learned.
+        """
+        count = len(self.ids)
+        wanted = torch.arange(rank, count + -count % size, size)
+        learned = (wanted < count)[:, None]
+        rows = wanted.clamp_max(count - 1)
+        return Batch(
+            self.ids[rows],
+            self.labels[rows].where(learned, torch.tensor(IGNORED)),
+            self.positions[rows],
+            self.documents[rows],
+            self.tokens,
+            self.bytes,
+        )
+
     def parts(self, blocks: int) -> Iterator[Batch]:
         """These blocks in batches of at most `blocks`; tokens and bytes of the whole."""
         for first in range(0, len(self.ids), blocks):

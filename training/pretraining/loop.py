@@ -29,10 +29,12 @@ from training.evaluation.evaluator import Evaluator
 from training.events import EventWriter
 from training.head_loss import HeadLoss
 from training.micro_batches import MicroBatches, drop_gradients
+from training.pretraining import compiled
 from training.pretraining.averaging import Averaging
 from training.pretraining.branches import Branching
 from training.pretraining.forgetting import Forgetting
 from training.pretraining.selection import Selection
+from training.ranks import ALONE, Ranks
 from training.run import StopFlag
 from training.spec import ContinuePretraining
 
@@ -57,6 +59,7 @@ class Plan:
     seconds_per_step: dict[str, float]
     seconds_per_evaluation: float
     identity: dict[str, Any]
+    compiled: bool = False
 
 
 class Pretraining:
@@ -76,6 +79,7 @@ class Pretraining:
         run_dir: Path,
         events: EventWriter,
         stop: StopFlag,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model = model
         self.selection = selection
@@ -88,8 +92,10 @@ class Pretraining:
         self.run_dir = run_dir
         self.events = events
         self.stop = stop
+        self.ranks = ranks
+        self.head_loss = ranks.cut(model, HeadLoss(model, device))
+        selection.follow(model)
         self.trained = selection.weights
-        self.head_loss = HeadLoss(model)
         self.micro_batches = MicroBatches(
             work / "micro_batches.json",
             forward_passes.prepare(
@@ -97,8 +103,10 @@ class Pretraining:
                 settings.gradient_checkpointing,
                 packer.block_tokens,
                 self.trained.values(),
+                shared_by=ranks.size if ranks.sharded else 1,
             ),
             events,
+            ranks,
         )
         self.at_step = 0
         self.peak = optimisation.peak_learning_rate(
@@ -120,8 +128,9 @@ class Pretraining:
         stored plan belongs to other settings or other text.
         """
         path = self.work / "plan.json"
-        if path.is_file():
-            plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
+        known = path.is_file() and json.loads(path.read_text(encoding="utf-8"))
+        if known := self.ranks.from_first(known):
+            plan = Plan(**known)
             for name, value in identity.items():
                 if plan.identity.get(name) != value:
                     raise SpecInvalid(
@@ -135,7 +144,8 @@ class Pretraining:
         seconds: dict[str, float] = {}
         precision = self.settings.precision
         if precision == "auto" or not self.settings.steps:
-            precision, seconds = compute.choose_precision(precision, self._time_steps)
+            precision, seconds = compute.choose_precision(precision, self.time_steps)
+        fast = compiled.choose(self, precision, seconds)
         used = seconds_used + time.monotonic() - began
         steps, evaluations = self._counts(seconds.get(precision), evaluation, used)
         plan = Plan(
@@ -145,8 +155,12 @@ class Pretraining:
             seconds_per_step=seconds,
             seconds_per_evaluation=round(evaluation, 3),
             identity=identity,
+            compiled=fast,
         )
-        manifest.write_json(path, asdict(plan))
+        # Each process has a clock of its own: the first one's counts.
+        plan = Plan(**self.ranks.from_first(asdict(plan)))
+        if self.ranks.first:
+            manifest.write_json(path, asdict(plan))
         self.events.write("evaluation", stage=STAGE, total=plan.steps, **first)
         return plan
 
@@ -156,6 +170,8 @@ class Pretraining:
 
         Raises Diverged, and Stopped once a checkpoint is on disk.
         """
+        if plan.compiled:
+            compiled.begin(self, plan.precision)
         due = evaluation_steps(plan.steps, plan.evaluations)
         self.follow(plan, due)
         if self.branching:
@@ -168,7 +184,7 @@ class Pretraining:
         saved, losses = time.monotonic(), []
         self.model.train()
         while step < plan.steps:
-            if self.stop.requested:
+            if self.ranks.any(self.stop.requested):
                 self.save(step)
                 raise Stopped
             rate = self.rate(step, plan.steps)
@@ -190,7 +206,8 @@ class Pretraining:
             if step in due:
                 self.evaluate(step, plan.steps)
                 progress.pause()
-            if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
+            late = time.monotonic() - saved > 60 * self.settings.checkpoint_minutes
+            if self.ranks.any(late):
                 self.save(step)
                 progress.pause()
                 saved = time.monotonic()
@@ -250,12 +267,16 @@ class Pretraining:
     def step(self, batch: Batch, rate: float, precision: str) -> float:
         """One optimizer step on a batch; returns nats per token. No step is made where
         the gradient is not finite: then nan is returned."""
+        mine = self.ranks.share(batch)
+        self.ranks.begin_step(self.packer.seed, self.at_step)
         total = self.micro_batches.attempt(
             self.at_step,
-            tuple(batch.ids.shape),
-            lambda rows: self._add_gradients(batch, rows, precision),
+            tuple(mine.ids.shape),
+            lambda rows: self.add_gradients(mine, rows, precision),
             drop_gradients(self.trained.values()),
         )
+        total = self.ranks.total(total)
+        self.ranks.add_up(self.trained.values())
         self.selection.clear_gradients()
         norm = optimisation.clip_gradients(self.trained.values())
         if not math.isfinite(norm):
@@ -272,11 +293,13 @@ class Pretraining:
     def measure(self, step: int) -> dict[str, Any]:
         """Bits per byte and answers as they are after `step` steps."""
         bits = self.evaluator.bits_per_byte()
+        with self.ranks.alike(self.model):
+            samples = self.evaluator.samples()
         evaluation = {
             "step": step,
             "target_bits_per_byte": bits["target"],
             "protected_bits_per_byte": bits["protected"],
-            "samples": self.evaluator.samples(),
+            "samples": samples,
         }
         self.evaluations.append(evaluation)
         return evaluation
@@ -289,7 +312,12 @@ class Pretraining:
             for key, tensor in follower.kept().items()
         }
         folder, digest = checkpoints.save(
-            self.work / "checkpoints", step, self.trained, self.optimizer, kept
+            self.work / "checkpoints",
+            step,
+            self.trained,
+            self.optimizer,
+            kept,
+            self.ranks,
         )
         self.events.write(
             "checkpoint",
@@ -303,9 +331,10 @@ class Pretraining:
     def resume(self) -> int:
         """Go back to the newest whole checkpoint; returns its step, or 0."""
         folder = checkpoints.newest(self.work / "checkpoints")
+        folder = self.ranks.from_first(folder)
         if folder is None:
             return 0
-        step = checkpoints.load(folder, self.trained, self.optimizer)
+        step = checkpoints.load(folder, self.trained, self.optimizer, self.ranks)
         kept = checkpoints.kept_tensors(folder)
         for name, follower in self.followers.items():
             prefix = f"{name}/"
@@ -328,7 +357,7 @@ class Pretraining:
             lora_plus_ratio=self.settings.lora_plus_ratio,
         )
 
-    def _add_gradients(self, batch: Batch, rows: int, precision: str) -> float:
+    def add_gradients(self, batch: Batch, rows: int, precision: str) -> float:
         """Gradients of a batch, `rows` of it at a time; returns nats per token."""
         config = self.model.config
         return sum(
@@ -341,7 +370,7 @@ class Pretraining:
             for part in batch.parts(rows)
         )
 
-    def _time_steps(self, precision: str) -> float:
+    def time_steps(self, precision: str) -> float:
         """Median seconds of a step that changes nothing."""
         state = compute.random_state()
         # In the middle of a cycle of lengths neither the shortest nor the longest come.
@@ -350,7 +379,8 @@ class Pretraining:
         self.selection.begin(0, self.optimizer)
         try:
             seconds = compute.seconds_per_call(
-                lambda: self.step(next(batches), 0.0, precision)
+                lambda: self.step(next(batches), 0.0, precision),
+                agreed=self.ranks.largest,
             )
         finally:
             self.selection.free()

@@ -146,6 +146,12 @@ class Selection:
             for name, weight in self.weights.items()
         )
 
+    def follow(self, model: nn.Module) -> None:
+        """Take the model's parameters by name again: they became other objects where
+        weights were cut into parts."""
+        self.parameters = dict(model.named_parameters())
+        self.weights = {name: self.parameters[name] for name in self.weights}
+
     def free(self) -> None:
         """Everything that ever learns has a gradient again, as before the first step."""
         self.now = None

@@ -558,6 +558,18 @@ class ContinuePretraining(StageSettings):
         source="Chen et al. 2016, sublinear memory cost",
         group=MEASURE,
     )
+    compile: str = setting(
+        "auto",
+        "Compiled steps",
+        "The body of the model is translated into faster code before the first step "
+        "(torch.compile), which takes a minute or more. auto: never on a CPU, where it "
+        "was measured not to pay; on a GPU tried at the beginning and kept where steps "
+        "become faster. Where nothing can be compiled the run goes on without, with a "
+        "note.",
+        choices=("auto", "on", "off"),
+        source="measured on a CPU: bench/RESULTS.md; not measured on a GPU",
+        group=MEASURE,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -598,7 +610,18 @@ def refuse_combinations(settings: ContinuePretraining) -> None:
         refuse(name, f"chooses among layers, and with {trains} no layer learns")
     if settings.forget_every_steps and trains == "body":
         refuse("forget_every_steps", "resets embeddings, and with body they are frozen")
+    if settings.compile == "on" and (why := changes_shape(settings)):
+        refuse("compile", f"{why}; choose auto or off")
     if settings.branches > 1:
         for name in ("average_last", "forget_every_steps"):
             if getattr(settings, name):
                 refuse(name, "cannot be combined with branches; choose one of the two")
+
+
+def changes_shape(settings: ContinuePretraining) -> str:
+    """Why the code of a step cannot be compiled once for all steps; empty where it can."""
+    if settings.packing == "bucketed":
+        return "each length of a bucket would have to be compiled by itself"
+    if settings.trains in ("half", "lisa"):
+        return f"with {settings.trains} each turn would have to be compiled by itself"
+    return ""

@@ -32,6 +32,7 @@ from training.families import load_model, load_tokenizer
 from training.manifest import file_sha256
 from training.pretraining import lottery, selection
 from training.pretraining.loop import Pretraining
+from training.ranks import ALONE, Ranks, start
 from training.spec import ContinuePretraining
 
 if TYPE_CHECKING:
@@ -48,10 +49,19 @@ MERGE_TOLERANCE = 1e-3
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Train and save; returns steps, precision, losses and the curve's last point.
+    """Train and save, in this process or in several that it starts; returns steps,
+    precision, losses and the curve's last point.
 
-    Raises Diverged, OutOfMemory, ReloadDiffers, Stopped.
+    Raises Diverged, OutOfMemory, ProcessDied, ReloadDiffers, SpecInvalid, Stopped.
     """
+    size, sharded = start.decide(context)
+    if size > 1:
+        return start.run_ranks(context, size, sharded=sharded)
+    return train(context, ALONE)
+
+
+def train(context: StageContext, ranks: Ranks) -> dict[str, Any]:
+    """The work of one process; all but the first of several return no figures."""
     began = time.monotonic()
     settings = cast(ContinuePretraining, context.settings)
 
@@ -65,10 +75,14 @@ def run(context: StageContext) -> dict[str, Any]:
     rows = new_rows(context, tokenizer)
     refuse_nothing_to_forget(settings, rows)
     with compute.memory_errors("The model does not fit into memory."):
-        model = load(context, settings, rows, device)
+        with ranks.first_before_others():
+            # What becomes parts goes to the device in parts.
+            place = torch.device("cpu") if ranks.sharded else device
+            model = load(context, settings, rows, place)
 
     # 3. The text, as ids in a mapped file.
-    packer = make_packer(context, settings, tokenizer, model)
+    with ranks.first_before_others():
+        packer = make_packer(context, settings, tokenizer, model)
 
     # 4. Steps, curves, checkpoints.
     def loop(learning: selection.Selection) -> Pretraining:
@@ -86,6 +100,7 @@ def run(context: StageContext) -> dict[str, Any]:
             run_dir=context.run_dir,
             events=context.events,
             stop=context.stop,
+            ranks=ranks,
         )
 
     with compute.memory_errors(
@@ -102,6 +117,11 @@ def run(context: StageContext) -> dict[str, Any]:
         loss = pretraining.train(plan)
 
     # 5. Save, read back, compare.
+    trained = ranks.whole(pretraining.trained)
+    if not ranks.first:
+        return {}
+    if ranks.sharded:
+        model = whole_model(context, rows, trained)
     figures = save(context, model, tokenizer, stored)
     last = pretraining.evaluations[-1]
     return {
@@ -136,6 +156,17 @@ def load(
         stage=settings.stage,
         start=context.work / "additions.safetensors",
     )
+
+
+def whole_model(
+    context: StageContext, rows: list[int], trained: dict[str, torch.Tensor]
+) -> PreTrainedModel:
+    """A model in one piece, on the CPU, with the weights that were learned in parts."""
+    settings = cast(ContinuePretraining, context.settings)
+    model = load(context, settings, rows, torch.device("cpu"))
+    parameters = dict(model.named_parameters())
+    ALONE.put(trained, {name: parameters[name] for name in trained})
+    return model
 
 
 def make_packer(

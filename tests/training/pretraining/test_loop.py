@@ -19,6 +19,7 @@ from training.events import EventWriter
 from training.families import load_tokenizer
 from training.pretraining import loop as pretraining
 from training.pretraining.loop import Pretraining
+from training.ranks import ALONE, Ranks
 from training.run import StopFlag
 from training.spec import ContinuePretraining, Evaluate, Prepare
 from training.stages import continue_pretraining
@@ -96,7 +97,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def loop(
-    place: Place, run: Path, *, tied: bool = True, seed: int = 1, **values
+    place: Place,
+    run: Path,
+    *,
+    tied: bool = True,
+    seed: int = 1,
+    ranks: Ranks = ALONE,
+    **values,
 ) -> Pretraining:
     """The loop over a fresh model with the settings of a variant."""
     settings = replace(SETTINGS, **values)
@@ -135,6 +142,7 @@ def loop(
         run_dir=run,
         events=EventWriter(run / "events.jsonl"),
         stop=StopFlag(),
+        ranks=ranks,
     )
 
 
