@@ -31,7 +31,7 @@ from training.evaluation.evaluator import Evaluator
 from training.families import load_model, load_tokenizer
 from training.manifest import file_sha256
 from training.pretraining import lottery, selection
-from training.pretraining.loop import Pretraining
+from training.pretraining.loop import Plan, Pretraining
 from training.ranks import ALONE, Ranks, start
 from training.spec import ContinuePretraining
 
@@ -123,17 +123,22 @@ def train(context: StageContext, ranks: Ranks) -> dict[str, Any]:
     if ranks.sharded:
         model = whole_model(context, rows, trained)
     figures = save(context, model, tokenizer, stored)
+    return {**summary(pretraining, plan, loss), **figures}
+
+
+def summary(pretraining: Pretraining, plan: Plan, loss: float | None) -> dict[str, Any]:
+    """The figures of the training itself."""
     last = pretraining.evaluations[-1]
     return {
         "steps": plan.steps,
-        "passes": round(plan.steps / packer.steps_of_an_epoch(), 4),
+        "passes": round(plan.steps / pretraining.packer.steps_of_an_epoch(), 4),
         "precision": plan.precision,
+        "compiled": plan.compiled,
         "learning_rate": pretraining.peak,
         "loss": loss,
         "target_bits_per_byte": last["target_bits_per_byte"],
         "protected_bits_per_byte": last["protected_bits_per_byte"],
         "trained_parameters": pretraining.selection.size(),
-        **figures,
     }
 
 
