@@ -120,12 +120,17 @@ def run_ranks(context: StageContext, size: int, *, sharded: bool) -> dict[str, A
     for old in folder.glob("*.json"):
         old.unlink()
     write_json(folder / "context.json", as_json(context, size, sharded=sharded))
+    if torch.cuda.is_available():  # what earlier stages left cached is in the way
+        torch.cuda.empty_cache()
     with tempfile.TemporaryDirectory(prefix="ranks-") as meeting:
         processes = [start(folder, rank, size, Path(meeting)) for rank in range(size)]
         try:
             codes = watch(context, processes)
         finally:
             end(processes)
+    # Asked to stop before it could listen; the last checkpoint counts.
+    if context.stop.requested and -signal.SIGTERM in codes:
+        raise Stopped
     return outcome(folder, codes)
 
 
