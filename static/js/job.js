@@ -45,7 +45,7 @@
   // Said once for each change of state or stage; steps and seconds would never end.
   function say(section) {
     const found = [".state", "strong", "[aria-current=step]"].map((one) => section.querySelector(one));
-    const words = found.map((one) => one?.firstChild.textContent.trim()).filter(Boolean).join(". ");
+    const words = found.map((one) => one?.firstChild.textContent.trim()).filter(Boolean).join(" ");
     const place = document.getElementById("live-said");
     if (place.textContent !== words) place.textContent = words;
   }

@@ -190,3 +190,14 @@ def test_text_can_be_read(palette: int) -> None:
     ):
         for on in ("paper", "sheet"):
             assert contrast(colours[edge], colours[on]) >= 3, (edge, on)
+
+
+def test_before_and_after_keep_their_order_from_right_to_left() -> None:
+    """An arrow is not mirrored: without a direction it would point at what was before."""
+    wrong = [
+        f"{path.name}: {line.strip()[:80]}"
+        for path in TEMPLATES
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "→" in line and 'dir="ltr"' not in line
+    ]
+    assert not wrong

@@ -111,7 +111,9 @@ class Job(Owned):
         if self.state != State.RUNNING:
             return None
         left = [self.seconds_left or 0.0]
-        if self.started_at and (whole := self.predictions.get("seconds")):
+        # A control reads for as long as its bytes need: no time was predicted.
+        whole = self.predictions.get("seconds")
+        if self.started_at and whole and not self.answers.get("control_of"):
             left.append(whole - (timezone.now() - self.started_at).total_seconds())
         return max(left) if max(left) > 0 else None
 

@@ -14,7 +14,14 @@ from webapp.core.languages import describe
 from webapp.core.setting_fields import setting_field
 from webapp.jobs.words import key_title
 from webapp.recipes.reading import MOST_CHARACTERS, MOST_STAGES
-from webapp.recipes.recipe import NEEDS, SECTIONS, Recipe, RecipeStage, stage_keys
+from webapp.recipes.recipe import (
+    NEEDS,
+    SECTIONS,
+    TAKES,
+    Recipe,
+    RecipeStage,
+    stage_keys,
+)
 from webapp.targets.models import LanguageTarget
 
 TEXTS = {
@@ -95,7 +102,7 @@ class ImportForm(forms.Form):
 
 
 def _need(name: str) -> str:
-    return f"{name}: {NEEDS[name]}"
+    return f"{name}: {TAKES[name]}"
 
 
 class RecipeForm(forms.Form):

@@ -11,7 +11,7 @@ from webapp.jobs.planning.needs import missing, sentences
 from webapp.jobs.planning.situation import Situation
 from webapp.jobs.proposal import Answers, situation_for
 from webapp.jobs.words import key_title, stage_story
-from webapp.recipes.recipe import Recipe
+from webapp.recipes.recipe import TAKES, Recipe
 from webapp.targets.models import LanguageTarget
 
 
@@ -49,7 +49,7 @@ def with_needs(
         cards = [
             {
                 "recipe": recipe,
-                "needs": sentences(recipe.needs),
+                "needs": [TAKES[need] for need in recipe.needs],
                 "lacks": _lacks(recipe, situation) if situation else [],
             }
             for recipe in group["recipes"]

@@ -43,6 +43,30 @@ NEEDS = {
     "base_vectors": _("Give word vectors of the base's language."),
 }
 
+# The same where no target is looked at: what it takes, and nothing is said to be missing.
+TAKES = {
+    "text": _("Plain text in the language."),
+    "protected": _("Text of a language to protect."),
+    "parallel": _("Sentences with their translations."),
+    "dictionary": _(
+        "A dictionary: a parallel dataset of single words or names with their "
+        "translations."
+    ),
+    "instructions": _("Questions with answers."),
+    "answers": _("Questions with answers, or sentences with translations."),
+    "words": _("A dictionary, or sentences with their translations."),
+    "preferences": _("Answers with the better one marked."),
+    "target": _("Plain text in the language."),
+    "gpu": _("A host with a GPU."),
+    "untied": _("A base whose input and output rows are two matrices."),
+    "related": _("Text of related languages."),
+    "instruct": _("The base's instruction-tuned sibling."),
+    "donor": _("A donor: a model whose tokenizer already has the language."),
+    "models": _("Models to merge with."),
+    "target_vectors": _("Word vectors of the language."),
+    "base_vectors": _("Word vectors of the base's language."),
+}
+
 
 @dataclass(frozen=True)
 class RecipeStage:

@@ -22,9 +22,11 @@ from webapp.recipes.forms import ImportForm, RecipeForm, SearchForm
 from webapp.recipes.models import WorkspaceRecipe
 from webapp.recipes.pages import stage_rows, with_needs
 from webapp.recipes.reading import write
-from webapp.recipes.recipe import NEEDS, Recipe
+from webapp.recipes.recipe import TAKES, Recipe
 from webapp.targets.models import LanguageTarget
 from webapp.workspaces.models import Role
+
+FIRST = 6  # cards of a section that are not folded while nobody searches
 
 
 @for_role(Role.VIEWER)
@@ -40,6 +42,8 @@ def recipe_list(request: WorkspaceRequest) -> HttpResponse:
         "groups": with_needs(groups, target),
         "narrowed": bool(q or section),
         "target": target,
+        "first": f":{FIRST}" if not (q or section) else ":",
+        "after": f"{FIRST}:" if not (q or section) else "0:0",
     }
     return render(request, "recipes/recipe_list.html", context)
 
@@ -52,7 +56,7 @@ def recipe(request: WorkspaceRequest, name: str) -> HttpResponse:
     context = {
         "recipe": found,
         "stages": stage_rows(found),
-        "needs": [NEEDS[need] for need in found.needs],
+        "needs": [TAKES[need] for need in found.needs],
         "toml": write(found) if found.stages or not found.own else found.own.toml,
     }
     return render(request, "recipes/recipe.html", context)

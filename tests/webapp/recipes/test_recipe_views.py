@@ -10,6 +10,7 @@ from tests.webapp.world import World
 from webapp.recipes.catalogue import folder, recipes
 from webapp.recipes.models import WorkspaceRecipe
 from webapp.recipes.reading import parse
+from webapp.recipes.recipe import NEEDS, TAKES
 from webapp.recipes.selectors import recipe_named, recipes_of
 
 pytestmark = pytest.mark.django_db
@@ -208,3 +209,21 @@ def test_texts_of_people_are_shown_not_run(world: World) -> None:
         page(world, "vera", "recipe", row.name),
     ):
         assert "<script>alert" not in html and "&lt;script&gt;alert" in html
+
+
+def test_a_recipe_looked_at_alone_says_nothing_is_missing(world: World) -> None:
+    """Without a target nobody knows which base or host there will be."""
+    assert set(TAKES) == set(NEEDS)
+    vera = world.client("vera")
+    for found in recipes().values():
+        page = vera.get(world.url("recipe", found.name)).content.decode()
+        assert "no known host" not in page and "this base has one" not in page
+    assert any("gpu" in found.needs for found in recipes().values())  # control
+
+
+def test_a_long_section_is_folded_until_somebody_searches(world: World) -> None:
+    vera = world.client("vera")
+    page = vera.get(world.url("recipe-list")).content.decode()
+    searched = vera.get(world.url("recipe-list"), {"q": "a"}).content.decode()
+    assert 'class="rest"' in page and 'class="rest"' not in searched
+    assert page.count("<article") == len(recipes())  # folded, not gone

@@ -82,13 +82,15 @@ def filesize_exact(count: Any) -> SafeString | str:
     if count is None or count == "":
         return "–"
     number = float(count)
+    if number == 1:
+        return gettext("1 byte")
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if number < 1000 or unit == "TB":
             break
         number /= 1000
     shown = figure(number, 0 if unit == "bytes" or number >= 100 else 1)
     exact = figure(count, 0)
-    return mark_safe(f'<span title="{exact} bytes">{shown}{NARROW}{unit}</span>')  # noqa: S308
+    return mark_safe(f'<bdi title="{exact} bytes">{shown}{NARROW}{unit}</bdi>')  # noqa: S308
 
 
 @register.filter
