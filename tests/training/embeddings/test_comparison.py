@@ -113,6 +113,16 @@ def test_a_lost_line_is_made_again_and_is_the_same(
         assert all(again[row["arm"]][name] == row[name] for name in moments)
 
 
+def test_arms_that_do_the_same_are_run_once(given: Comparison, tmp_path: Path) -> None:
+    """Even the seconds are those of the first; arms that differ have their own."""
+    little = {"row_steps": 1, "row_batch": 1, "row_tokens": 8}  # less than half a step
+    asked = replace(given, out=tmp_path, methods=("next_token_rows",), **little)
+    by_name = {row["arm"]: row for row in Runner(asked).run()}
+    assert by_name["keep (total)"] == by_name["keep"] | {"arm": "keep (total)"}
+    assert by_name["keep (bytes)"]["steps"] > by_name["keep"]["steps"]
+    assert by_name["keep (bytes)"]["end"] != by_name["keep"]["end"]
+
+
 def test_another_comparison_needs_another_folder(
     given: Comparison, rows: list[dict]
 ) -> None:

@@ -51,7 +51,7 @@ SLIVERS = Finding(
     gettext_lazy(
         "New rows begin as the mean of their old pieces' rows, for writing too: the "
         "first piece of a new token is the first byte of a letter here, which most of "
-        "them share."
+        "them share, and beginning with it costs the protected language more."
     ),
     HERE,
 )
@@ -123,7 +123,8 @@ def reason_not_to_teach() -> Reason:
     return Reason(
         _(
             "The new rows are not taught by themselves first: the same tokens spent on "
-            "the whole model gained as much or more."
+            "the whole model gained more (Swahili 2.46 bits per byte against 2.60) or as "
+            "much (Kazakh 1.85 and 1.84)."
         ),
         HERE,
     )
