@@ -286,3 +286,14 @@ def _canonical(backend: Any) -> dict[str, Any]:
     """What decides how text is cut and joined; not padding and truncation."""
     plain = json.loads(backend.to_str())
     return {k: v for k, v in plain.items() if k not in ("padding", "truncation")}
+
+
+def layer_names(model: PreTrainedModel) -> list[str]:
+    """Names of the decoder layers, first to last."""
+    import torch
+
+    count = model.config.get_text_config().num_hidden_layers
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count:
+            return [f"{name}.{number}" for number in range(count)]
+    return []

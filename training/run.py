@@ -273,6 +273,14 @@ def _spare(context: StageContext, spare: float) -> float:
     return max(0.0, round(context.settings.minutes - used, 3))
 
 
+def tell_idle(settings: StageSettings, events: EventWriter) -> None:
+    """Name the settings that were changed and do nothing, so that nobody believes that
+    they made a difference."""
+    for setting, why in settings.idle():
+        label = setting.metadata["label"]
+        events.note(f"“{label}” ({setting.name}) has no effect here: {why}.")
+
+
 def carry_romanisation(context: StageContext) -> None:
     """The table that leads back from Latin letters goes with every model that a stage
     writes: who loads it reads there that it is to be asked in Latin letters."""
@@ -317,6 +325,7 @@ def _run_stage(context: StageContext, index: int, spare: float) -> float:
         if not (context.work / BEGAN).exists():
             (context.work / BEGAN).write_text(str(time.time()))
         context.events.write("stage_started", stage=name, index=index)
+        tell_idle(context.spec.stages[index], context.events)
         began = time.monotonic()
         figures = stage_function(name)(context)
         carry_romanisation(context)

@@ -121,7 +121,7 @@ class WorkerHost:
             state=State.QUEUED, desired=Desired.RUN, queue__in=self.queues
         )
         if waiting.exists():
-            # The thread starts the engine and lives as long as it (workers/launch.py).
+            # The thread starts the engine, which dies with it (die_with_parent.py).
             thread = threading.Thread(target=self.work_on, daemon=True)
             self._threads.append(thread)
             thread.start()

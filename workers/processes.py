@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-LAUNCH = Path(__file__).with_name("launch.py")
+from webapp.core.die_with_parent import bound
+
+OUT_OF_MEMORY_SCORE = 500  # the kernel takes the trainer before the supervisor
 ROOT = Path(__file__).resolve().parent.parent
 KILL_SECONDS = 30.0  # a process in the kernel's hands may take a while to go
 
@@ -133,9 +134,8 @@ class Child:
         log: IO[bytes] | None = None,
         keep_open: tuple[int, ...] = (),
     ) -> None:
-        launch = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid())]
         self._popen = subprocess.Popen(
-            [*launch, *command],
+            bound(command, OUT_OF_MEMORY_SCORE),
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,

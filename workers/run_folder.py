@@ -8,7 +8,7 @@
     stages/, work/ the engine's own (training/run.py)
 
 Another attempt goes on in the same folder, so the engine of the attempt before must be
-gone. Three things see to that. It dies with its supervisor (workers/launch.py). Its
+gone. Three things see to that. It dies with its supervisor (die_with_parent.py). Its
 supervisor kills it when the lease is lost. And a new attempt waits for the lock, which
 the kernel frees when the last process that inherited it is gone; while it waits it
 kills the engine of an older epoch by pid and start time, which also ends one whose

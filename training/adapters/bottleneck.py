@@ -21,7 +21,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from training.errors import BaseUnsuitable
-from training.pretraining.selection import layer_names
+from training.families import layer_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

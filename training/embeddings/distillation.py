@@ -30,6 +30,7 @@ from training.embeddings.trainable_rows import TrainableRows
 from training.errors import BaseUnsuitable, Diverged, SpecInvalid, Stopped
 from training.evaluation.evaluator import Evaluator
 from training.events import EventWriter
+from training.families import layer_names
 from training.merging import is_tied
 from training.run import StopFlag
 from training.settings.distil_embeddings import DistilEmbeddings
@@ -78,11 +79,12 @@ def layers_through(model: PreTrainedModel, share: float) -> int:
 
 def layers(model: PreTrainedModel) -> torch.nn.ModuleList:
     """The model's layers in order; raises BaseUnsuitable where they are not found."""
-    depth = model.config.get_text_config().num_hidden_layers
-    for module in model.base_model.modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
-            return module
-    raise BaseUnsuitable("The layers of this model cannot be found.")
+    names = layer_names(model)
+    if not names:
+        raise BaseUnsuitable("The layers of this model cannot be found.")
+    found = model.get_submodule(names[0].rpartition(".")[0])
+    assert isinstance(found, torch.nn.ModuleList)
+    return found
 
 
 class HiddenStates:
@@ -307,13 +309,7 @@ class Distillation:
 
     def measure(self, step: int) -> dict[str, Any]:
         """Bits per byte and answers as they are after `step` steps."""
-        bits = self.evaluator.bits_per_byte()
-        evaluation = {
-            "step": step,
-            "target_bits_per_byte": bits["target"],
-            "protected_bits_per_byte": bits["protected"],
-            "samples": self.evaluator.samples(),
-        }
+        evaluation = {"step": step, **self.evaluator.point()}
         self.evaluations.append(evaluation)
         return evaluation
 

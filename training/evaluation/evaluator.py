@@ -64,6 +64,12 @@ class Evaluator:
             for role, chunks in self.chunks.items()
         }
 
+    def point(self) -> dict[str, Any]:
+        """A point of the curves: {"target_bits_per_byte", "protected_bits_per_byte",
+        "samples"}."""
+        bits = {f"{role}_bits_per_byte": v for role, v in self.bits_per_byte().items()}
+        return {**bits, "samples": self.samples()}
+
     def samples(self) -> list[dict[str, str]]:
         """[{"prompt", ["asked"], "answer"}] for the job's prompts."""
         settings = _settings(self.spec, Evaluate)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from training.errors import SpecInvalid
+from training.families import layer_names
 from training.settings.continue_pretraining import ROWS
 from training.spec import ContinuePretraining
 
@@ -32,15 +33,6 @@ ONE_SIDE = (
     "new_input_and_output_rows",
 )
 WHOLE_OUTPUT = ("output_rows", "new_input_and_output_rows")
-
-
-def layer_names(model: PreTrainedModel) -> list[str]:
-    """Names of the decoder layers, first to last."""
-    count = model.config.get_text_config().num_hidden_layers
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return [f"{name}.{number}" for number in range(count)]
-    return []
 
 
 def chosen_layers(count: int, first: float, last: float) -> list[int]:

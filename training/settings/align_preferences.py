@@ -36,6 +36,7 @@ class AlignPreferences(StageSettings):
         unit="minutes",
         low=0.05,
         high=100_000,
+        acts={"steps": (0,)},
     )
     steps: int = setting(
         0,
@@ -53,6 +54,7 @@ class AlignPreferences(StageSettings):
         low=0.01,
         high=1_000,
         source="one epoch: SambaLingo, SimPO",
+        acts={"steps": (0,)},
     )
     least_pairs: int = setting(
         1_000,
@@ -63,6 +65,7 @@ class AlignPreferences(StageSettings):
         low=2,
         high=100_000_000,
         source="the project's findings: under 1,000 examples use SFT only",
+        acts={"insist": ("no",)},
     )
     insist: str = setting(
         "no",
@@ -86,6 +89,7 @@ class AlignPreferences(StageSettings):
         low=0.0,
         high=100.0,
         source="ruadapt: beta 2.5, gamma 0.6",
+        acts={"method": ("simpo",)},
     )
     additions: str = setting(
         "lora",

@@ -105,6 +105,7 @@ class ContinuePretraining(StageSettings):
         low=1,
         high=1_000_000,
         source="KS-Lottery: Yuan et al. 2024 (18 rows suffice for translation)",
+        acts={"trains": ("lottery_rows",)},
         group=WHAT,
     )
     lottery_steps: int = setting(
@@ -114,6 +115,7 @@ class ContinuePretraining(StageSettings):
         unit="steps",
         low=1,
         high=100_000,
+        acts={"trains": ("lottery_rows",)},
         group=WHAT,
     )
     period_steps: int = setting(
@@ -124,6 +126,7 @@ class ContinuePretraining(StageSettings):
         low=1,
         high=1_000_000,
         source="HFT: Hui et al. 2024; LISA: Pan et al. 2024",
+        acts={"trains": ("half", "lisa")},
         group=WHAT,
     )
     lisa_layers: int = setting(
@@ -134,6 +137,7 @@ class ContinuePretraining(StageSettings):
         low=1,
         high=1_000,
         source="LISA: Pan et al. 2024",
+        acts={"trains": ("lisa",)},
         group=WHAT,
     )
     lora_rank: int = setting(
@@ -143,10 +147,17 @@ class ContinuePretraining(StageSettings):
         low=1,
         high=1_024,
         source="Biderman et al. 2024: at least 64 for continued pretraining",
+        acts={"method": LOW_RANK},
         group=ADDED,
     )
     lora_alpha: int = setting(
-        128, "LoRA alpha", "Scale of the additions.", low=1, high=4_096, group=ADDED
+        128,
+        "LoRA alpha",
+        "Scale of the additions.",
+        low=1,
+        high=4_096,
+        acts={"method": LOW_RANK},
+        group=ADDED,
     )
     lora_dropout: float = setting(
         0.0,
@@ -154,6 +165,7 @@ class ContinuePretraining(StageSettings):
         "Part of the additions left out of each step.",
         low=0.0,
         high=0.9,
+        acts={"method": LOW_RANK},
         group=ADDED,
     )
     lora_plus_ratio: float = setting(
@@ -175,6 +187,7 @@ class ContinuePretraining(StageSettings):
         low=1,
         high=16_384,
         source="parallel adapters: He et al. 2022; large ones win: Kunz 2024",
+        acts={"method": ("bottleneck",)},
         group=ADDED,
     )
     adapter_embeddings: str = setting(
@@ -184,6 +197,7 @@ class ContinuePretraining(StageSettings):
         "additions: the rows of new tokens, all or none.",
         choices=("new_rows", "all", "none"),
         source="all: Chinese-LLaMA, ChocoLlama; new rows: EEVE",
+        acts={"method": ADDITIONS},
         group=ADDED,
     )
     minutes: float = setting(
@@ -194,6 +208,7 @@ class ContinuePretraining(StageSettings):
         unit="minutes",
         low=0.05,
         high=100_000,
+        acts={"steps": (0,)},
         group=LENGTH,
     )
     steps: int = setting(
@@ -212,6 +227,7 @@ class ContinuePretraining(StageSettings):
         unit="passes",
         low=0.01,
         high=1_000,
+        acts={"steps": (0,)},
         group=LENGTH,
     )
     block_tokens: int = setting(
@@ -280,6 +296,7 @@ class ContinuePretraining(StageSettings):
         low=0.0,
         high=1.0,
         source="Hägele et al. 2024: 10 to 20 %",
+        acts={"schedule": ("wsd",)},
         group=RATE,
     )
     final_learning_rate_share: float = setting(
@@ -289,6 +306,7 @@ class ContinuePretraining(StageSettings):
         low=0.0,
         high=1.0,
         source="most published recipes decay to 10 %",
+        acts={"schedule": ("cosine", "wsd", "linear")},
         group=RATE,
     )
     embedding_rate_share: float = setting(
@@ -315,6 +333,7 @@ class ContinuePretraining(StageSettings):
         low=0.0,
         high=0.9,
         source="Ibrahim et al. 2024: 25 % for a strong shift",
+        acts={"curriculum": ("mixed", "high_resource_first")},
         group=TEXT,
     )
     # --- The mix: which text, how much of it, in which order
@@ -346,6 +365,7 @@ class ContinuePretraining(StageSettings):
         low=0.0,
         high=1.0,
         source="Swallow; EMMA-500: bilingual text helps small languages most",
+        acts={"curriculum": ("mixed", "high_resource_first")},
         group=TEXT,
     )
     interlinear_share: float = setting(
@@ -356,6 +376,7 @@ class ContinuePretraining(StageSettings):
         low=0.0,
         high=1.0,
         source="Guo et al. 2024, the second of three stages to translation",
+        acts={"curriculum": ("mixed", "high_resource_first")},
         group=TEXT,
     )
     instruction_share: float = setting(
@@ -365,6 +386,7 @@ class ContinuePretraining(StageSettings):
         low=0.0,
         high=1.0,
         source="EstLLM reads 7.4 of 35.7 billion tokens of them; MAFT",
+        acts={"curriculum": ("mixed", "high_resource_first")},
         group=TEXT,
     )
     instruction_format: str = setting(
@@ -373,6 +395,7 @@ class ContinuePretraining(StageSettings):
         "plain: one turn after the other. chat: as the base's chat template writes them, "
         "where it has one.",
         choices=("plain", "chat"),
+        acts={"instruction_share": 0, "curriculum": ("staged",)},
         group=TEXT,
     )
     entity_insertion: float = setting(
@@ -391,6 +414,7 @@ class ContinuePretraining(StageSettings):
         "tags: <translate>name</translate>, as in the paper. parentheses: (name).",
         choices=("tags", "parentheses"),
         source="LEIA",
+        acts={"entity_insertion": 0},
         group=TEXT,
     )
     code_switching: float = setting(
@@ -427,6 +451,7 @@ class ContinuePretraining(StageSettings):
         "As a part of all steps, for high_resource_first.",
         low=0.01,
         high=0.99,
+        acts={"curriculum": ("high_resource_first",)},
         group=TEXT,
     )
     mix_stages: str = setting(
@@ -437,6 +462,7 @@ class ContinuePretraining(StageSettings):
         "target, related, protected, parallel, interlinear, instructions.",
         source="three-stage translation (Guo et al. 2024); Parmar et al. 2024 switch the "
         "mix once",
+        acts={"curriculum": ("staged",)},
         group=TEXT,
     )
     packing: str = setting(
@@ -456,6 +482,7 @@ class ContinuePretraining(StageSettings):
         low=1,
         high=1_000_000,
         source="Pouransari et al. 2024: several cycles train more stably than one",
+        acts={"packing": ("bucketed",)},
         group=TEXT,
     )
     average_last: int = setting(
@@ -487,6 +514,7 @@ class ContinuePretraining(StageSettings):
         unit="rounds",
         low=1,
         high=10_000,
+        acts={"branches": 1},
         group=AVERAGE,
     )
     branch_merge: str = setting(
@@ -495,6 +523,7 @@ class ContinuePretraining(StageSettings):
         "linear: the mean. slerp: along the arc between them, one after the other.",
         choices=("linear", "slerp"),
         source="Alexandrov et al. 2024: nearly the same, slerp a little ahead",
+        acts={"branches": 1},
         group=AVERAGE,
     )
     forget_every_steps: int = setting(
@@ -513,6 +542,7 @@ class ContinuePretraining(StageSettings):
         "Rows that are reset",
         "Those of new tokens, or all.",
         choices=("new_rows", "all"),
+        acts={"forget_every_steps": 0},
         group=RESETS,
     )
     forget_until_share: float = setting(
@@ -521,6 +551,7 @@ class ContinuePretraining(StageSettings):
         "Part of the steps after which nothing is reset any more.",
         low=0.0,
         high=1.0,
+        acts={"forget_every_steps": 0},
         group=RESETS,
     )
     evaluations: int = setting(

@@ -47,6 +47,7 @@ class DistilEmbeddings(StageSettings):
         low=0.01,
         high=1.0,
         source="GlossAPI: layer 11 of 32 better than the last, 1.385 and 1.425",
+        acts={"objective": ("distil",)},
     )
     minutes: float = setting(
         3.0,
@@ -56,6 +57,7 @@ class DistilEmbeddings(StageSettings):
         unit="minutes",
         low=0.05,
         high=100_000,
+        acts={"steps": (0,)},
     )
     steps: int = setting(
         0,
@@ -73,6 +75,7 @@ class DistilEmbeddings(StageSettings):
         low=0.01,
         high=1_000,
         source="Dobler et al. 2025",
+        acts={"steps": (0,)},
     )
     batch_snippets: int = setting(
         16,

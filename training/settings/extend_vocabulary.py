@@ -11,6 +11,9 @@ from training.settings.initialisations import INITIALISATIONS
 from training.settings.needs import Needs
 from training.settings.setting import StageSettings, setting
 
+# Methods that give the tokenizer pieces, and the model rows.
+NEW_PIECES = ("continued_bpe", "append", "replace")
+
 
 @dataclass(frozen=True)
 class ExtendVocabulary(StageSettings):
@@ -35,6 +38,7 @@ class ExtendVocabulary(StageSettings):
         unit="tokens",
         low=0,
         high=128_000,
+        acts={"method": ("continued_bpe", "append")},
     )
     size: str = setting(
         "fixed",
@@ -46,6 +50,7 @@ class ExtendVocabulary(StageSettings):
         choices=("fixed", "auto", "average_log_probability"),
         source="auto: GlossAPI's sweep of 33 tokenizers; average_log_probability: "
         "UniBridge, Pham et al. 2024",
+        acts={"method": ("continued_bpe",)},
     )
     minimum_occurrences: int = setting(
         8,
@@ -54,6 +59,7 @@ class ExtendVocabulary(StageSettings):
         unit="occurrences",
         low=1,
         high=100_000,
+        acts={"method": NEW_PIECES},
     )
     maximum_characters: int = setting(
         16,
@@ -63,6 +69,7 @@ class ExtendVocabulary(StageSettings):
         low=2,
         high=64,
         source="SentencePiece's default",
+        acts={"method": NEW_PIECES},
     )
     junk: str = setting(
         "skip",
@@ -71,6 +78,7 @@ class ExtendVocabulary(StageSettings):
         "decoded text; the next most frequent takes its place. keep: as it is.",
         choices=("skip", "keep"),
         source="GlossAPI's curation",
+        acts={"method": ("continued_bpe",)},
     )
     sampling_exponent: float = setting(
         1.0,
@@ -80,6 +88,7 @@ class ExtendVocabulary(StageSettings):
         low=0.0,
         high=1.0,
         source="Lample and Conneau 2019; XLM-R takes 0.3",
+        acts={"method": ("continued_bpe",)},
     )
     least_language_share: float = setting(
         0.0,
@@ -88,6 +97,7 @@ class ExtendVocabulary(StageSettings):
         unit="share",
         low=0.0,
         high=0.5,
+        acts={"method": ("continued_bpe",)},
     )
     vocabulary_size: int = setting(
         0,
@@ -96,6 +106,7 @@ class ExtendVocabulary(StageSettings):
         unit="tokens",
         low=0,
         high=512_000,
+        acts={"method": ("replace",)},
     )
     protected_share: float = setting(
         0.25,
@@ -105,6 +116,7 @@ class ExtendVocabulary(StageSettings):
         low=0.0,
         high=0.9,
         source="the share of replay while reading on",
+        acts={"method": ("replace",)},
     )
     prune_scripts: str = setting(
         "unused",
@@ -113,6 +125,7 @@ class ExtendVocabulary(StageSettings):
         "protected one is written in; Latin letters always stay. none: all scripts stay.",
         choices=("unused", "none"),
         source="MAFT: Alabi et al. 2022",
+        acts={"method": ("prune",)},
     )
     prune_tokens: int = setting(
         0,
@@ -123,6 +136,7 @@ class ExtendVocabulary(StageSettings):
         low=0,
         high=512_000,
         source="leaf-based pruning: Purason et al. 2025",
+        acts={"method": ("prune",)},
     )
     special_ids: str = setting(
         "fixed",
@@ -130,6 +144,7 @@ class ExtendVocabulary(StageSettings):
         "For prune: fixed leaves special tokens where they are. compact moves them too; "
         "needed to save memory where they come last in the vocabulary.",
         choices=("fixed", "compact"),
+        acts={"method": ("prune",)},
     )
     initialisation: str = setting(
         "mean_first",
@@ -139,6 +154,7 @@ class ExtendVocabulary(StageSettings):
         labels={name: way.label for name, way in INITIALISATIONS.items()},
         source="EEVE (mean in, first out); subtoken mean where rows are tied",
         needs={name: way.needs for name, way in INITIALISATIONS.items()},
+        acts={"method": NEW_PIECES},
     )
     initialisation_rank: int = setting(
         0,
@@ -149,6 +165,7 @@ class ExtendVocabulary(StageSettings):
         low=0,
         high=16_384,
         source="OFA: 100 to 768",
+        acts={"initialisation": ("ofa", "factorised")},
     )
     round_rows_to: int = setting(
         64,

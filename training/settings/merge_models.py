@@ -68,6 +68,7 @@ class MergeModels(StageSettings):
         low=0.01,
         high=1.0,
         source="TIES keeps 0.2; DARE 0.1 to 0.5; mergekit's examples 0.5",
+        acts={"method": ("ties", "dare", "dare_ties")},
     )
     rank: int = setting(
         0,
@@ -77,6 +78,7 @@ class MergeModels(StageSettings):
         low=0,
         high=4_096,
         source="LoRE-Adapt: the rank that holds half of the variance",
+        acts={"method": ("chat_vector", "re_adapt")},
     )
     tolerance: float = setting(
         1e-3,

@@ -15,6 +15,9 @@ from typing import Any, ClassVar
 from training.errors import SpecInvalid
 from training.settings.needs import Needs
 
+# Under which values of another setting something has an effect.
+Acts = tuple[Any, ...] | float
+
 
 def setting(
     default: Any,
@@ -28,6 +31,7 @@ def setting(
     source: str = "",
     labels: Mapping[str, str] | None = None,
     needs: Mapping[str, Needs] | None = None,
+    acts: Mapping[str, Acts] | None = None,
     group: str = "",
 ) -> Any:
     """A dataclass field that describes itself.
@@ -35,6 +39,8 @@ def setting(
     `low` and `high` are inclusive; `choices` are the allowed strings; `source` says where
     the default comes from; `labels` says in a line what a choice does, `needs` what it
     needs of the job (training/settings/needs.py); settings of one `group` stand together.
+    `acts` names other settings of the stage without which this one does nothing: a tuple
+    of their values, or a number that they must be above; one of them is enough.
     """
     return dataclasses.field(
         default=default,
@@ -48,6 +54,7 @@ def setting(
             "source": source,
             "labels": dict(labels or {}),
             "needs": dict(needs or {}),
+            "acts": dict(acts or {}),
             "group": group,
         },
     )
@@ -70,6 +77,38 @@ class StageSettings:
             needs = field.metadata["needs"].get(value)
             if needs:
                 yield field, value, needs
+
+    def no_effect(self, field: dataclasses.Field[Any]) -> str:
+        """Why a setting does nothing beside the values of the others; "" where it acts."""
+        acts: dict[str, Acts] = field.metadata["acts"]
+        if not acts or any(_meets(getattr(self, n), at) for n, at in acts.items()):
+            return ""
+        known = {other.name: other for other in dataclasses.fields(self)}
+        wanted = " or ".join(
+            f"“{known[name].metadata['label']}” is {_told(at)}"
+            for name, at in acts.items()
+        )
+        now = " and ".join(f"{getattr(self, name)}" for name in acts)
+        return f"it acts where {wanted}, and that is {now}"
+
+    def idle(self) -> Iterator[tuple[dataclasses.Field[Any], str]]:
+        """(field, why) of every setting that asks for something and does nothing: one
+        that was changed, and not to nothing (0 new tokens where the tokenizer is kept)."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value and value != field.default:
+                if why := self.no_effect(field):
+                    yield field, why
+
+
+def _meets(value: Any, acts: Acts) -> bool:
+    return value in acts if isinstance(acts, tuple) else value > acts
+
+
+def _told(acts: Acts) -> str:
+    if isinstance(acts, tuple):
+        return " or ".join(map(str, acts))
+    return f"above {acts:g}"
 
 
 def build(kind: type, place: str, values: dict[str, Any]) -> Any:

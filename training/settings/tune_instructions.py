@@ -22,6 +22,7 @@ class TuneInstructions(StageSettings):
         unit="minutes",
         low=0.05,
         high=100_000,
+        acts={"steps": (0,)},
     )
     steps: int = setting(
         0,
@@ -38,6 +39,7 @@ class TuneInstructions(StageSettings):
         unit="passes",
         low=0.01,
         high=1_000,
+        acts={"steps": (0,)},
     )
     method: str = setting(
         "lora",
@@ -114,6 +116,7 @@ class TuneInstructions(StageSettings):
         "Direction of translations",
         "Both ways, or only into or out of the language that is taught.",
         choices=("both", "into_target", "out_of_target"),
+        acts={"translation_share": 0},
     )
     few_shot_share: float = setting(
         0.0,
@@ -122,9 +125,15 @@ class TuneInstructions(StageSettings):
         low=0.0,
         high=1.0,
         source="Steering LLMs for MT: keeps learning in context",
+        acts={"translation_share": 0},
     )
     few_shot_examples: int = setting(
-        3, "Solved examples shown", "In such a request, at most.", low=1, high=20
+        3,
+        "Solved examples shown",
+        "In such a request, at most.",
+        low=1,
+        high=20,
+        acts={"few_shot_share": 0},
     )
     dictionary_share: float = setting(
         0.05,
@@ -181,6 +190,7 @@ class TuneInstructions(StageSettings):
         "Part of the words that the dictionary knows.",
         low=0.01,
         high=1.0,
+        acts={"code_switch_share": 0},
     )
     target_instructions: int = setting(
         0,
@@ -215,6 +225,7 @@ class TuneInstructions(StageSettings):
         "endpoint: the OpenAI-compatible service that the operator names on the worker "
         "(MOTHERTONGUE_TRANSLATOR_URL); model: the model that is being trained.",
         choices=("endpoint", "model"),
+        acts={"translated_rows": 0},
     )
     least_chrf: float = setting(
         0.0,
@@ -224,6 +235,7 @@ class TuneInstructions(StageSettings):
         unit="chrF",
         low=0.0,
         high=100.0,
+        acts={"translated_rows": 0},
     )
     backtranslated_documents: int = setting(
         0,
@@ -241,6 +253,7 @@ class TuneInstructions(StageSettings):
         "The part with the best score.",
         low=0.01,
         high=1.0,
+        acts={"backtranslated_documents": 0},
     )
     generation_minutes: float = setting(
         5.0,
@@ -249,6 +262,7 @@ class TuneInstructions(StageSettings):
         unit="minutes",
         low=0.01,
         high=100_000,
+        acts={"translated_rows": 0, "backtranslated_documents": 0},
     )
     raw_text_share: float = setting(
         0.3,
@@ -264,6 +278,7 @@ class TuneInstructions(StageSettings):
         "The rest is of the language that is taught.",
         low=0.0,
         high=1.0,
+        acts={"raw_text_share": 0},
     )
     evaluations: int = setting(
         3,

@@ -159,18 +159,9 @@ def tune(
     """Reference, plan, training, figures."""
     settings = cast(AlignPreferences, context.settings)
     pad, seed = tokenizer.pad_token_id, context.spec.seed
-    evaluator = Evaluator(
+    measure = Evaluator(
         tuned, tokenizer, context.spec, context.prepared, "validation"
-    )
-
-    def measure() -> dict[str, Any]:
-        bits = evaluator.bits_per_byte()
-        return {
-            "target_bits_per_byte": bits["target"],
-            "protected_bits_per_byte": bits["protected"],
-            "samples": evaluator.samples(),
-        }
-
+    ).point
     reference = before_training(context, tuned, learned, measured, pad)
     plan = sft.make_plan(
         context.work / "plan.json",

@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -218,7 +217,9 @@ def _tune(
         examples = pack(examples, limit, seed)
         # As many examples a step as without packing, in fewer rows.
         batch = max(1, round(batch * len(examples) / count))
-    measure = _measurement(context, tuned, tokenizer)
+    measure = Evaluator(
+        tuned, tokenizer, context.spec, context.prepared, "validation"
+    ).point
     lengths = [len(example.input_ids) for example in examples]
     tokens, micro_batches = _passes(context, tuned, max(lengths))
     plan = sft.make_plan(
@@ -279,25 +280,6 @@ def _passes(
     tokens = min(tokens, sft.TOKENS_AT_ONCE)
     path = context.work / "micro_batches.json"
     return tokens, MicroBatches(path, tokens, context.events)
-
-
-def _measurement(
-    context: StageContext, tuned: PeftModel, tokenizer: PreTrainedTokenizerBase
-) -> Callable[[], dict[str, Any]]:
-    """A function that measures a point of the curves."""
-    evaluator = Evaluator(
-        tuned, tokenizer, context.spec, context.prepared, "validation"
-    )
-
-    def measure() -> dict[str, Any]:
-        bits = evaluator.bits_per_byte()
-        return {
-            "target_bits_per_byte": bits["target"],
-            "protected_bits_per_byte": bits["protected"],
-            "samples": evaluator.samples(),
-        }
-
-    return measure
 
 
 def save_adapter(

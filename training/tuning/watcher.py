@@ -27,7 +27,7 @@ from training.run import StopFlag
 CHECKPOINTS_KEPT = 2
 
 
-class Paced(Protocol):
+class Planned(Protocol):
     """A plan that says how many steps and evaluations there are."""
 
     @property
@@ -45,7 +45,7 @@ class Watcher(TrainerCallback):
         *,
         stage: str,
         checkpoint_minutes: float,
-        plan: Paced,
+        plan: Planned,
         sizes: list[tuple[int, int]],
         events: EventWriter,
         stop: StopFlag,

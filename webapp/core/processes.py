@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LAUNCH = Path(__file__).with_name("die_with_parent.py")
+from webapp.core.die_with_parent import bound
+
 ROOT = Path(__file__).resolve().parents[2]
 LOOK_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 1.0
@@ -110,9 +110,8 @@ class Processes:
         one.pause = min(one.pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _start(self, one: Watched, now: float) -> None:
-        launch = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid())]
         one.process = subprocess.Popen(
-            [*launch, *one.program.command],
+            bound(one.program.command),
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.DEVNULL,

@@ -16,6 +16,7 @@ LONGEST_TEXT = 2_000
 def setting_field(setting: dataclasses.Field[Any]) -> forms.Field:
     """A form field with label, help, unit, range and (as `group`) group of a setting."""
     field = _field(setting)
+    field.no_effect = ""  # type: ignore[attr-defined]
     field.group = setting.metadata.get("group", "")  # type: ignore[attr-defined]
     field.explained = _explained(setting)  # type: ignore[attr-defined]
     return field

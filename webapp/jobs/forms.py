@@ -174,11 +174,15 @@ class SettingsForm(forms.Form):
         return chosen
 
     def show(self, plan: Plan) -> None:
-        """Put the derived values into the empty fields as placeholders."""
+        """Put the derived values into the empty fields as placeholders, and say of which
+        settings nothing would be felt."""
         keys = stage_keys(stage.stage for stage in plan.stages)
         for key, stage in zip(keys, plan.stages, strict=True):
+            known = {field.name: field for field in dataclasses.fields(stage)}
             for setting, value in dataclasses.asdict(stage).items():
                 field = self.fields.get(f"{key}.{setting}")
+                if field and (why := stage.no_effect(known[setting])):
+                    field.no_effect = why
                 if isinstance(field, forms.ChoiceField):
                     first = _("derived: %(value)s") % {"value": value}
                     field.choices = [("", first), *list(field.choices)[1:]]

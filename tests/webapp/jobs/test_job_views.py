@@ -179,6 +179,21 @@ def test_the_plan_stands_on_the_page_before_launch(world: World, target: Any) ->
     assert not Job.objects.exists()
 
 
+def test_a_setting_without_effect_says_so(world: World, target: Any) -> None:
+    eve, url = world.client("eve"), world.url("job-new")
+    sent = answers(target, **{"continue_pretraining.lora_rank": "8"})
+    why = "No effect now: it acts where “What is trained” is lora"
+    for changes, warned in (
+        ({}, True),
+        ({"continue_pretraining.method": "lora"}, False),
+    ):
+        page = eve.get(url, sent | changes)
+        fields = page.context["settings_form"].fields
+        assert bool(fields["continue_pretraining.lora_rank"].no_effect) is warned
+        assert (why in page.content.decode()) is warned
+    assert not Job.objects.exists()
+
+
 def test_a_launch_leads_to_its_job(world: World, target: Any) -> None:
     eve = world.client("eve")
     data = answers(target, **{"continue_pretraining.learning_rate": "0.002"})

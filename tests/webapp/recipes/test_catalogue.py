@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from training.spec import stage_from_json
 from webapp.recipes.catalogue import folder, read, recipes
 from webapp.recipes.reading import RecipeInvalid
 
@@ -44,3 +45,15 @@ def test_a_recipe_is_named_as_its_file(tmp_path: Path) -> None:
     other.write_text((folder() / "lora.toml").read_text(encoding="utf-8"))
     with pytest.raises(ValueError, match="lora"):
         read(other)
+
+
+def test_no_recipe_says_what_has_no_effect() -> None:
+    idle = [
+        f"{recipe.name}: {stage.name}.{field.name}: {why}"
+        for recipe in recipes().values()
+        for stage in recipe.stages
+        for field, why in stage_from_json(
+            {"stage": stage.name, **stage.settings}
+        ).idle()
+    ]
+    assert not idle, "\n".join(idle)
