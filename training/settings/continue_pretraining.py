@@ -593,10 +593,10 @@ class ContinuePretraining(StageSettings):
         "auto",
         "Compiled steps",
         "The body of the model is translated into faster code before the first step "
-        "(torch.compile), which takes a minute or more. auto: never on a CPU, where it "
-        "was measured not to pay; on a GPU tried at the beginning and kept where steps "
-        "become faster. Where nothing can be compiled the run goes on without, with a "
-        "note.",
+        "(torch.compile), which takes a minute or more. auto: not on a CPU, where a tenth "
+        "was gained and some hundred steps pass before the minute is made up for; on a "
+        "GPU tried at the beginning and kept where steps become faster. on: for long "
+        "runs. Where nothing can be compiled the run goes on without, with a note.",
         choices=("auto", "on", "off"),
         source="measured on a CPU: bench/RESULTS.md; not measured on a GPU",
         group=MEASURE,
