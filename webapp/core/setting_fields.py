@@ -9,6 +9,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from training.spec import named
+from webapp.core.choice_words import choice_words
 
 LONGEST_TEXT = 2_000
 
@@ -42,9 +43,10 @@ def _field(setting: dataclasses.Field[Any]) -> forms.Field:
         help_text = f"{help_text} ({about['unit']})"
     same = {"label": about["label"], "help_text": help_text, "required": False}
     if about["choices"]:
-        said = {c: f"{c}: {label}" for c, label in about["labels"].items()}
-        named_choices = ((c, said.get(c, c)) for c in about["choices"])
-        choices = [("", _("derived")), *named_choices]
+        choices = [("", _("derived"))]
+        for choice in about["choices"]:
+            words = about["labels"].get(choice) or choice_words(setting.name, choice)
+            choices.append((choice, f"{choice}: {words}" if words else choice))
         return forms.ChoiceField(choices=choices, **same)
     kind = type(setting.default)
     if kind is bool:

@@ -93,6 +93,7 @@ def _chatbot(label: str, name: str, *, visible: bool = True) -> gr.Chatbot:
 
 def _question_field() -> gr.Textbox:
     return gr.Textbox(
+        label=_("Your message"),
         show_label=False,
         placeholder=_("Write in the language…"),
         max_length=LONGEST_QUESTION,

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from training.spec import STAGES
+from webapp.core.choice_words import WORDS
 from webapp.core.setting_fields import setting_field
 
 
@@ -24,7 +25,31 @@ def test_choices_say_what_they_do_and_need() -> None:
     assert len(explained["wechsel"]["needs"]) == 3
 
 
-def test_choices_without_words_are_shown_by_their_names() -> None:
+def test_every_choice_says_in_words_what_it_does() -> None:
+    nameless = [
+        f"{stage}.{setting.name}: {choice}"
+        for stage, settings in STAGES.items()
+        for setting in dataclasses.fields(settings)
+        for choice, said in getattr(setting_field(setting), "choices", [])
+        if setting.metadata["choices"] and choice and said == choice
+    ]
+    assert not nameless
+    used = {
+        word
+        for settings in STAGES.values()
+        for setting in dataclasses.fields(settings)
+        for choice in setting.metadata["choices"]
+        for word in (choice, f"{setting.name}.{choice}")
+    }
+    assert set(WORDS) <= used  # nothing is said of what is no longer there
+
+
+def test_a_choice_is_sent_by_its_name_alone() -> None:
     made = field("extend_vocabulary", "method")
     assert made.explained == []
-    assert ("prune", "prune") in made.choices
+    said = dict(made.choices)
+    assert (
+        said["prune"].startswith("prune: ")
+        and said["keep"] == "keep: keep the tokenizer"
+    )
+    assert dict(field("extend_vocabulary", "junk").choices)["keep"] != said["keep"]
