@@ -127,6 +127,7 @@ def make_target(
     choice = page.locator(f"#languages input[value='{tag}']")
     choice.wait_for()
     choice.check()
+    page.wait_for_load_state("networkidle")  # its texts come first now, and are ticked
     for name in learn:
         page.locator("input[name=datasets]").and_(
             page.get_by_label(name, exact=False)
