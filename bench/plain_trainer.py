@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 
+import torch
 from datasets import Dataset, load_dataset
 from transformers import (
     AutoModelForCausalLM,
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=256)
     options = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(options.base)
-    model = AutoModelForCausalLM.from_pretrained(options.base)
+    model = AutoModelForCausalLM.from_pretrained(options.base, dtype=torch.float32)
     texts = load_dataset("json", data_files=options.mix, split="train")
     trainer = Trainer(
         model=model,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 Tensor = torch.Tensor
-# Beyond this cosine between two tensors the arc is taken for a line, as in mergekit; the
-# two differ by less than one part in eight thousand there.
+# Beyond this cosine between two tensors the arc is taken for a line, as in mergekit; their
+# weights differ by at most one part in six thousand there.
 STRAIGHT = 0.9995
 
 
