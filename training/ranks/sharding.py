@@ -16,7 +16,7 @@ import torch
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from training.pretraining.selection import layer_names
+from training.families import layer_names
 
 if TYPE_CHECKING:
     from training.head_loss import Context, HeadLoss
