@@ -80,6 +80,7 @@ def _reason_faster(known: float) -> Reason:
     sentence = _(
         "New pieces are added because speed matters more to you: the base writes "
         "%(known).2f characters with one token. Measured on Swahili, a token then holds "
-        "twice the text, for 9 to 14 %% more bits per byte after the same text."
+        "two to three times the text, for 9 to 21 %% more bits per byte after the same "
+        "text."
     )
     return Reason(sentence % {"known": known}, "bench/RESULTS.md")

@@ -64,11 +64,11 @@ def good_characters_per_token(language: str) -> float:
 
 
 def cuts_letters(situation: Situation) -> bool:
-    """Whether the base's tokenizer cuts letters into bytes, one character a token or
-    less (half of a good one in dense scripts); False where it was not tried."""
+    """Whether the base's tokenizer cuts letters into bytes (in dense scripts: gives less
+    than half of a good one); False where it was not tried."""
     known = situation.characters_per_token
     good = good_characters_per_token(situation.language)
-    return known is not None and known <= min(c.SLIVERS_CHARACTERS_PER_TOKEN, good / 2)
+    return known is not None and known < min(c.SLIVERS_CHARACTERS_PER_TOKEN, good / 2)
 
 
 def new_tokens(situation: Situation) -> int:

@@ -78,6 +78,9 @@ CASES = [
     Case("zh-bytes", of(SMOL, "zh", 30 * MB, 0.5), "default", True),
     Case("zh-between", of(SMOL, "zh", 30 * MB, 0.9), KEEP, False),
     Case("unknown-cut", of(SMOL, "sw", 10 * MB, None), "default", True, "not known"),
+    # --- The tokenizer: a letter a token, which is not cut into bytes ---
+    Case("sw-letters", of(TINY, "sw", MB, 1.0), KEEP, False),
+    Case("kk-letters", of(SMALL, "kk", 2 * MB, 0.95), KEEP, False),
     # --- The tokenizer: speed before quality ---
     Case(
         "sw-faster",
