@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,14 @@ STEPS = {"steps": 4, "evaluations": 2, "batch_blocks": 2}
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place(tmp_path_factory.mktemp("place"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> Iterator[None]:
+    """What one test has compiled would serve the next."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
 
 
 @pytest.mark.slow
@@ -87,7 +96,7 @@ def test_elsewhere_auto_keeps_what_is_faster(
     speeds: list[float],
     chosen: bool,
 ) -> None:
-    made = loop(place, tmp_path, **STEPS)
+    made = loop(place, tmp_path, **{**STEPS, **values})
     made.device = torch.device("meta")  # any that is no CPU
     monkeypatch.setattr(torch, "compile", lambda body, **_: lambda **i: body(**i))
     monkeypatch.setattr(compiled, "attempt", lambda *_: "")

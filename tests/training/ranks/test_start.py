@@ -33,6 +33,7 @@ SETTINGS = ContinuePretraining(
     learning_rate=5e-3,
     precision="float32",
 )
+LOCK = "lock"
 STAGE = "01-continue_pretraining"
 
 
@@ -42,15 +43,16 @@ def job(folder: Path, settings: ContinuePretraining, **device: object) -> JobSpe
 
 
 def engine(made: JobSpec, folder: Path, run: str) -> subprocess.Popen[bytes]:
-    """The one door, as a process in a session of its own."""
+    """The one door, as a process in a session of its own that is handed a lock."""
     spec = folder / f"{run}.json"
     spec.write_text(json.dumps(made.as_json()))
-    with (folder / f"{run}.log").open("ab") as log:
+    with (folder / f"{run}.log").open("ab") as log, (folder / LOCK).open("ab") as lock:
         return subprocess.Popen(
             [sys.executable, "-m", "training", str(spec), str(folder / run)],
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=(lock.fileno(),),
         )
 
 
@@ -69,6 +71,11 @@ def ranks_of(session: int) -> list[int]:
                 rank = environment.partition(b"\0RANK=")[2].partition(b"\0")[0]
                 found.append((int(rank or 0), int(place.name)))
     return [pid for _, pid in sorted(found)]
+
+
+def holds(pid: int, path: Path) -> bool:
+    """Whether a process has a file open."""
+    return any(place.resolve() == path for place in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
@@ -117,17 +124,26 @@ def test_all_end_where_one_dies_and_with_the_engine(tmp_path: Path) -> None:
     try:
         # 1. The second one is killed: the job fails with a sentence, and can go on.
         wait_for(lambda: list(checkpoints.glob("step-*[0-9]")), running)
-        os.kill(ranks_of(running.pid)[1], signal.SIGKILL)
+        pids = ranks_of(running.pid)
+        assert all(holds(pid, tmp_path / LOCK) for pid in pids) and len(pids) == 2
+        os.kill(pids[1], signal.SIGKILL)
         assert running.wait(timeout=60) == 2
         assert ranks_of(running.pid) == []
         failure = read_events(events)[0][-1]
         assert failure["kind"] == "failed" and failure["retryable"]
         assert failure["code"] == "process_died"
         assert "Process 2 of 2" in failure["sentence"] and "SIGKILL" in str(failure)
-        # 2. Begun again it goes on; when the engine is killed nothing is left.
+        # 2. Begun again it goes on; asked to stop it saves a checkpoint first.
         running = engine(made, tmp_path, "run")
         wait_for(lambda: "Going on from the checkpoint" in events.read_text(), running)
-        assert len(ranks_of(running.pid)) == 2
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=60) == 3
+        assert ranks_of(running.pid) == []
+        saved, stopped = read_events(events)[0][-2:]
+        assert (saved["kind"], stopped["kind"]) == ("checkpoint", "stopped")
+        # 3. When the engine is killed nothing is left.
+        running = engine(made, tmp_path, "run")
+        wait_for(lambda: len(ranks_of(running.pid)) == 2, running)
         session = running.pid
         running.send_signal(signal.SIGKILL)
         running.wait()
