@@ -41,6 +41,7 @@ print(sorted({"torch", "transformers", "peft"} & set(sys.modules)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program", [LIST_WEB, LIST_CONTRACT, LIST_SUPERVISOR], ids=["web", "run", "worker"]
 )

@@ -63,6 +63,7 @@ def marked() -> set[int]:
     return found
 
 
+@pytest.mark.slow
 def test_every_trap_has_a_test_or_a_reason() -> None:
     assert marked() | set(NOT_YET) == set(TRAPS)
     assert not marked() & set(NOT_YET)

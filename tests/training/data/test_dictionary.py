@@ -74,6 +74,7 @@ def test_a_share_of_the_mentions_is_taken_and_the_seed_decides() -> None:
     assert switch(text, known, share=0.0, seed=1) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "language"), [("swahili", "sw"), ("kazakh", "kk"), ("tibetan", "bo")]
 )

@@ -10,6 +10,8 @@ import torch
 from tests.training import tiny
 from training.data.packing import Batch, document_mask
 
+pytestmark = pytest.mark.slow
+
 # Windows narrower than a document, so that a lost window shows.
 WINDOW: dict[str, Any] = {"sliding_window": 8}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -21,6 +21,7 @@ def _split(corpora: list[list[str]], limits: Limits = LIMITS, seed: int = 1) -> 
     return parts
 
 
+@pytest.mark.slow
 @given(st.text(max_size=400), st.integers(1, 60))
 @settings(max_examples=25, deadline=None)
 def test_cutting_loses_nothing(text: str, limit: int) -> None:

@@ -67,6 +67,7 @@ def test_new_tokens_taken_apart_are_the_base_tokenizers_ids(
         assert expanded(made, encoding.ids) == before.ids, text
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(text=anything)
 @pytest.mark.parametrize(("kind", "script"), EVERY)

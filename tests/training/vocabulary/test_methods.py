@@ -145,6 +145,7 @@ def test_monotonicity(method: str, kind: str, script: str, text: str) -> None:
         assert len(ids_of(backend, checked)) <= len(ids_of(base, checked))
 
 
+@pytest.mark.slow
 @pytest.mark.trap(4)
 @claiming("reachability", *SCRIPTS)
 def test_reachability(method: str, kind: str, script: str) -> None:
@@ -263,6 +264,7 @@ def test_surroundings(method: str, kind: str, script: str) -> None:
         assert new["model"][part] == old["model"][part]
 
 
+@pytest.mark.slow
 @pytest.mark.trap(8)
 @claiming("round_trip")
 @settings(max_examples=30, deadline=None)

@@ -170,6 +170,7 @@ def test_lines_that_are_no_pairs_are_named(tmp_path: Path) -> None:
 # --- Real corpora ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "rows", "script"),
     [

@@ -87,6 +87,7 @@ def test_sections_are_folded_until_something_is_looked_for(world: World) -> None
     assert len(opened(q="mean")) > 1 and all(opened(q="mean"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", recipes())
 def test_each_recipe_has_a_page_with_all_that_it_fixes(world: World, name: str) -> None:
     recipe = recipes()[name]
