@@ -4,7 +4,7 @@
     python bench/memory.py OUT.jsonl --table
 
 Every case is a process of its own: text is split, two steps are learned, the model is
-saved, read back and measured. The peak is the operating system's (ru_maxrss). Bases
+saved, read back and measured. The peak is the operating system's (VmHWM). Bases
 that are not real are random, with the sample base's tokenizer.
 
 The constants of the formula were fitted to FITTED. HELD_OUT are other shapes and
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -176,10 +177,27 @@ def peak(spec: JobSpec, folder: Path) -> tuple[int, float]:
             stderr=log,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        _, status, usage = os.wait4(process.pid, 0)
-    if status:
+        most = 0
+        while process.poll() is None:
+            most = max(most, resident_peak(process.pid))
+            time.sleep(0.02)
+    if process.returncode:
         raise RuntimeError((run / "log").read_text()[-2_000:])
-    return usage.ru_maxrss * 1024, time.monotonic() - began
+    return most, time.monotonic() - began
+
+
+def resident_peak(pid: int) -> int:
+    """The most bytes that a process has held so far; 0 where it has ended.
+
+    Of the program it runs now: what wait4 reports (ru_maxrss) keeps the size of whoever
+    started it, which in a large test process is more than the run's own.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 if found else 0
 
 
 def predicted(spec: JobSpec) -> dict[str, int]:
