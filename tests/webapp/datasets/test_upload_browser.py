@@ -103,12 +103,12 @@ def test_several_files_one_refused_one_removed(
         written(tmp_path, "b.docx", b"PK"),
         written(tmp_path, "c.txt", b"mengine"),
     )
-    page.get_by_text("b.docx: this kind of file cannot be read").wait_for()
+    page.get_by_text("b.docx is a document of a word processor").wait_for()
     page.locator(".upload", has_text="c.txt").get_by_text("· arrived").wait_for()
     page.fill("[name=language]", "sw")
     page.get_by_role("button", name="Make the dataset").click()
     page.get_by_text("Wait until all files have arrived").wait_for()
-    page.get_by_text("b.docx: this kind of file cannot be read").wait_for()
+    page.get_by_text("b.docx is a document of a word processor").wait_for()
     page.locator(".upload", has_text="b.docx").get_by_role("button").last.click()
     page.locator(".upload", has_text="c.txt").get_by_role("button").last.click()
     page.get_by_role("button", name="Make the dataset").click()
