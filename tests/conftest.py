@@ -23,7 +23,15 @@ def missing(reason: str) -> None:
 
 
 # Folders whose tests run models: they leave the quick loop as a whole.
-RUN_MODELS = ("stages", "pretraining", "adapters", "tuning", "embeddings")
+RUN_MODELS = (
+    "stages",
+    "pretraining",
+    "adapters",
+    "tuning",
+    "embeddings",
+    "ranks",
+    "recipes",
+)
 
 
 def runs_models(folder: Path) -> bool:

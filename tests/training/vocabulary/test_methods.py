@@ -34,6 +34,8 @@ from training.vocabulary import counting, methods
 from training.vocabulary.change import Change, fires, unreachable
 from training.vocabulary.pieces import PieceForm, kind_of
 
+pytestmark = pytest.mark.slow
+
 BPE = tuple(bases.BASES)
 EVERY_KIND = {**bases.BASES, "unigram": bases.unigram}
 ALWAYS = {"reachability", "special_ids", "surroundings", "round_trip"}
@@ -145,7 +147,6 @@ def test_monotonicity(method: str, kind: str, script: str, text: str) -> None:
         assert len(ids_of(backend, checked)) <= len(ids_of(base, checked))
 
 
-@pytest.mark.slow
 @pytest.mark.trap(4)
 @claiming("reachability", *SCRIPTS)
 def test_reachability(method: str, kind: str, script: str) -> None:
@@ -264,7 +265,6 @@ def test_surroundings(method: str, kind: str, script: str) -> None:
         assert new["model"][part] == old["model"][part]
 
 
-@pytest.mark.slow
 @pytest.mark.trap(8)
 @claiming("round_trip")
 @settings(max_examples=30, deadline=None)
@@ -365,7 +365,6 @@ REAL = [
 ] + [("append", "chinese")]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("method", "name"), REAL)
 def test_real_tokenizers(shared_data: Path, method: str, name: str) -> None:
     base = real(name, shared_data)
