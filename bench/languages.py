@@ -12,15 +12,13 @@ text. An arm that is already in OUT.jsonl is not run again.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from arms import ROOT, adapt, append, read
+
 CORPORA = {
     "bo": ("Tibetan", "tibetan/corpus-nanhai.txt"),
     "kk": ("Kazakh", "kazakh/corpus.txt"),
@@ -53,16 +51,7 @@ def main() -> None:
             for arm in options.arms:
                 done = {(r["base"], r["language"], r["arm"]) for r in read(options.out)}
                 if (base, language, arm) not in done:
-                    row = run(options, base, language, arm)
-                    with options.out.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
-
-
-def read(path: Path) -> list[dict]:
-    """Finished arms."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+                    append(options.out, run(options, base, language, arm))
 
 
 def run(options: argparse.Namespace, base: str, language: str, arm: str) -> dict:
@@ -77,25 +66,19 @@ def run(options: argparse.Namespace, base: str, language: str, arm: str) -> dict
         cut = cut[: cut.rfind(b"\n") + 1] or cut
         text.write_bytes(cut)
         passes = round(options.read * 1_000_000 / len(cut), 3)
-        report = Path(place) / "report.json"
         settings = {
             "extend_vocabulary.method": ARMS[arm],
             "continue_pretraining.epochs": passes,
             "continue_pretraining.minutes": 600,
             "continue_pretraining.evaluations": 1,
         }
-        command = [sys.executable, "manage.py", "adapt", "--data", f"{place}/data"]
-        command += ["--language", language, "--base", str(folder), "--text", str(text)]
-        command += ["--protect", str(options.data / REPLAY), "--report", str(report)]
-        command += ["--recipe", "default"]
-        for name, value in settings.items():
-            command += ["--set", f"{name}={value}"]
+        asked = ["--language", language, "--base", str(folder), "--text", str(text)]
+        asked += ["--protect", str(options.data / REPLAY), "--recipe", "default"]
         environment = dict(os.environ)
         if options.threads:
             environment["OMP_NUM_THREADS"] = str(options.threads)
         started = time.monotonic()
-        subprocess.run(command, cwd=ROOT, check=True, env=environment)
-        row = json.loads(report.read_text())
+        row = adapt(asked, settings, environment)
     return {
         "base": base,
         "language": language,

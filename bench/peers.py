@@ -32,6 +32,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from arms import append, read
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -518,19 +520,6 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{row['characters_per_token']:.2f} | {ran}"
         )
     return "\n".join(lines)
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows that are there."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def append(path: Path, row: dict[str, Any]) -> None:
-    """One more row."""
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,15 +12,12 @@ An arm that is already in OUT.jsonl is not run again.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from arms import ROOT, adapt, append, read
+
 SAMPLES = ROOT / "samples"
 REPLAY = "continue_pretraining.replay_share"
 STEPS = "continue_pretraining.steps"
@@ -69,35 +66,17 @@ def main() -> None:
             if (arm, seed) not in {
                 (row["arm"], row["seed"]) for row in read(options.out)
             }:
-                row = run(arm, seed, options.steps)
-                with options.out.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-
-
-def read(path: Path) -> list[dict]:
-    """Finished arms."""
-    return (
-        [json.loads(line) for line in path.read_text().splitlines()]
-        if (path.exists())
-        else []
-    )
+                append(options.out, run(arm, seed, options.steps))
 
 
 def run(arm: str, seed: int, steps: int) -> dict:
     """One arm: bits per byte and seconds of reading."""
     recipe, settings = ARMS[arm]
-    with tempfile.TemporaryDirectory() as place:
-        report = Path(place) / "report.json"
-        command = [sys.executable, "manage.py", "adapt", "--data", f"{place}/data"]
-        command += ["--language", "sw", "--base", str(SAMPLES / "base-en"), "--text"]
-        command += [str(path) for path in sorted((SAMPLES / "swahili").glob("*.txt"))]
-        command += ["--protect", str(SAMPLES / "english/stories.txt")]
-        command += ["--recipe", recipe, "--seed", str(seed), "--minutes", "60"]
-        command += ["--report", str(report)]
-        for name, value in {STEPS: steps, **settings}.items():
-            command += ["--set", f"{name}={value}"]
-        subprocess.run(command, cwd=ROOT, check=True)
-        found = json.loads(report.read_text())
+    options = ["--language", "sw", "--base", str(SAMPLES / "base-en"), "--text"]
+    options += [str(path) for path in sorted((SAMPLES / "swahili").glob("*.txt"))]
+    options += ["--protect", str(SAMPLES / "english/stories.txt")]
+    options += ["--recipe", recipe, "--seed", str(seed), "--minutes", "60"]
+    found = adapt(options, {STEPS: steps, **settings})
     return {
         "arm": arm,
         "seed": seed,

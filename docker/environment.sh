@@ -1,5 +1,8 @@
 # Sourced by start and test: a virtual environment that holds what pyproject.toml pins.
 
+# What Python has compiled is kept: the next start and the next test need not do it again.
+unset PYTHONDONTWRITEBYTECODE
+
 make_environment() { # make_environment GROUP: .venv with that dependency group
     local group=$1 python stamp
     for python in python3.11 python3; do

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -22,36 +24,63 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
-# Folders whose tests run models: they leave the quick loop as a whole.
-RUN_MODELS = (
-    "stages",
-    "pretraining",
+# Folders of tests/training whose tests import torch (5 s in every process), most to run
+# a model: they leave the quick loop as a whole.
+WITH_TORCH = (
     "adapters",
-    "tuning",
+    "data",
     "embeddings",
+    "evaluation",
+    "merging",
+    "pretraining",
     "ranks",
     "recipes",
+    "stages",
+    "tuning",
+    "vocabulary",
+)
+# What a file says of all its tests (its `pytestmark`).
+LEAVES_THE_QUICK_LOOP = re.compile(
+    r"^pytestmark = .*pytest\.mark\.(slow|service|browser)\b", re.MULTILINE
 )
 
 
-def runs_models(folder: Path) -> bool:
-    """Whether all tests in a folder are slow."""
-    return folder.parent.name == "training" and folder.name in RUN_MODELS
+def with_torch(folder: Path) -> bool:
+    """Whether all tests in a folder of tests/training are slow."""
+    return folder.parent.name == "training" and folder.name in WITH_TORCH
+
+
+def asked_for(config: pytest.Config) -> bool:
+    """Whether the command line names tests of training: then they are not slow."""
+    return any("training/" in str(argument) for argument in config.args)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The quick loop does not even read those folders, unless one of them is asked for."""
-    quick = config.option.markexpr == config.getini("addopts")[-1]
-    named = any("training/" in str(argument) for argument in config.args)
-    return True if quick and not named and runs_models(collection_path) else None
+    """The quick loop does not even import what it would leave out as a whole."""
+    if config.option.markexpr != config.getini("addopts")[-1]:
+        return None
+    if collection_path.is_dir():
+        return True if with_torch(collection_path) and not asked_for(config) else None
+    if collection_path.suffix != ".py":
+        return None
+    return bool(LEAVES_THE_QUICK_LOOP.search(collection_path.read_text())) or None
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what runs models as slow."""
-    for item in items:
-        if runs_models(item.path.parent):
-            item.add_marker(pytest.mark.slow)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Mark as slow what needs torch."""
+    if not asked_for(config):
+        for item in items:
+            if with_torch(item.path.parent):
+                item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays until the end: the garbage collector need not walk it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -149,8 +149,8 @@ class TextStream:
         return self._new_text(force=waiting > LONGEST_CHARACTER_TOKENS)
 
     def finish(self) -> str:
-        """What was held back; bytes that are no character come as U+FFFD."""
-        return self._new_text(force=True)
+        """What was held back, without the bytes of a character that has no end."""
+        return self._new_text(force=True).rstrip(UNKNOWN)
 
     def _new_text(self, *, force: bool) -> str:
         before = self._decode(self.ids[self.context : self.shown])

@@ -66,6 +66,8 @@ class MicroBatches:
         behind. Raises OutOfMemory where one row does not fit.
         """
         count, width = shape
+        # Rows of a pass, and what becomes of them, are the same on all processes.
+        width = int(self.among.largest(width))
         while True:
             rows = min(count, self.rows(step, width))
             state = compute.random_state()

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from training import manifest
+from training import freed_memory, manifest
 from training.data import romanise
 from training.errors import (
     EXIT_FAILED,
@@ -38,6 +38,7 @@ from training.errors import (
 )
 from training.events import EventWriter
 from training.order import check_order
+from training.settings import several_processes
 from training.settings.needs import refuse_absent
 from training.spec import Corpus, JobSpec, StageSettings
 from training.stages import stage_function
@@ -156,7 +157,7 @@ def run_job(spec: JobSpec, run_dir: Path, stop: StopFlag | None = None) -> int:
             hint="What was finished is kept. Retry once: a machine that was busy or "
             "restarted may have been the cause. If it ends so again, a retry will not "
             "help; show the log to whoever runs this site.",
-            retryable=True,
+            retryable=False,
         )
         return EXIT_UNEXPECTED
     total = round(sum(run["seconds"] for run in runs), 2)
@@ -174,11 +175,13 @@ def _disk_is_full(failure: Exception, run_dir: Path) -> bool:
 
 
 def check_inputs(spec: JobSpec) -> None:
-    """Refuse a spec whose stages cannot follow each other or that lacks what its methods
-    need, or whose files are missing or have other contents than stated.
+    """Refuse a spec whose stages cannot follow each other, that lacks what its methods
+    need or that several processes cannot do, or whose files are missing or have other
+    contents than stated.
     """
     check_order(spec)
     refuse_absent(spec)
+    several_processes.check(spec)
     if not Path(spec.base).is_dir():
         raise InputMissing(f"The base model's folder {spec.base} is not there.")
     corpora: tuple[Corpus, ...] = sum(vars(spec.data).values(), ())
@@ -339,6 +342,7 @@ def _run_stage(context: StageContext, index: int, spare: float) -> float:
             figures=figures,
         )
         manifest.publish(context.folder, final)
+    freed_memory.give_back()
     # Checkpoints of a finished stage are many times its model and of no more use.
     shutil.rmtree(context.work, ignore_errors=True)
     record = manifest.read(final)

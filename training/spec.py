@@ -36,6 +36,7 @@ from training.settings.merge_models import MergeModels
 from training.settings.needs import named
 from training.settings.prepare import Prepare
 from training.settings.setting import StageSettings, build, setting
+from training.settings.several_processes import share_of_one
 from training.settings.tune_instructions import TuneInstructions
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "bytes_of_a_token",
     "named",
     "shape_of",
+    "share_of_one",
     "stage_from_json",
     "tokens_at_once",
     "wants_checkpointing",
@@ -139,9 +141,10 @@ class Device:
     processes: int = setting(
         0,
         "Processes",
-        "How many processes share continued pretraining, each on a GPU of its own; the "
-        "step they take is that of one. 0: as many as the job is shown GPUs, one on a "
-        "CPU. All other stages run in one process.",
+        "How many processes share continued pretraining, instruction tuning and "
+        "preference tuning, each on a GPU of its own; the step they take is that of "
+        "one. 0: as many as the job is shown GPUs, one on a CPU. All other stages run "
+        "in one process.",
         low=0,
         high=1_024,
     )
@@ -151,7 +154,8 @@ class Device:
         "replicated: every process holds the model. sharded: every process holds a part "
         "of each weight (FSDP2), for models that do not fit on one GPU. auto: sharded "
         "where weights, gradients and the optimizer's state would fill more than half "
-        "of a GPU.",
+        "of a GPU. It is for continued pretraining: in tuning every process holds the "
+        "model.",
         choices=("auto", "replicated", "sharded"),
     )
 

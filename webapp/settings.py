@@ -197,7 +197,7 @@ STOP_GRACE_SECONDS = env.integer("MOTHERTONGUE_STOP_GRACE_SECONDS", 30)
 # The program that runs a job; empty: this Python with `-m training`. A host may put a
 # launcher or a sandbox before it. SPEC.json and RUN_DIR are appended.
 ENGINE = env.text("MOTHERTONGUE_ENGINE")
-# A worker gives a job so many of its GPUs; continued pretraining uses them together.
+# A worker gives a job so many of its GPUs; stages that learn use them together.
 GPUS_PER_JOB = max(1, env.integer("MOTHERTONGUE_GPUS_PER_JOB", 1))
 ATTEMPTS_WITHOUT_CHECKPOINT = 3
 UNDO_DAYS = 7

@@ -58,8 +58,8 @@ def describe_failure(ending: Ending) -> dict[str, Any]:
         "cause": "unexpected",
         "sentence": _("The training program ended without saying why (code %d).")
         % ending.code,
-        "hint": _last_line(ending),
-        "retryable": True,
+        "hint": _last_line(ending, unexpected_hint()),
+        "retryable": False,
     }
 
 
@@ -89,16 +89,24 @@ def describe_death(ending: Ending) -> dict[str, str]:
             "crashed",
             _("The training program crashed (%s).") % _name(number),
         )
-        hint = _last_line(ending)
+        again = _("Trying again goes on from the last checkpoint.")
+        hint = _last_line(ending, again)
     return {"cause": cause, "sentence": sentence, "hint": hint}
 
 
-def _last_line(ending: Ending) -> str:
-    again = _("Trying again goes on from the last checkpoint.")
+def unexpected_hint() -> str:
+    """What to do about a failure that nobody has foreseen: it is not known to pass."""
+    return _(
+        "Try again once: it goes on from the last checkpoint. If it ends so again, show "
+        "the log to whoever runs this site."
+    )
+
+
+def _last_line(ending: Ending, hint: str) -> str:
     if not ending.tail:
-        return again
-    return _("%(again)s The last line of its log: %(line)s") % {
-        "again": again,
+        return hint
+    return _("%(hint)s The last line of its log: %(line)s") % {
+        "hint": hint,
         "line": ending.tail,
     }
 

@@ -25,7 +25,12 @@ from webapp.jobs import moves, services
 from webapp.jobs.models import Desired, Job
 from workers.devices import Device, out_of_memory_kills
 from workers.lease import DATABASE_AWAY, Lease
-from workers.outcomes import Ending, describe_death, describe_failure
+from workers.outcomes import (
+    Ending,
+    describe_death,
+    describe_failure,
+    unexpected_hint,
+)
 from workers.processes import Child, child_environment
 from workers.progress import Mirror, last_failure
 from workers.publishing import prepare_publication
@@ -112,8 +117,7 @@ class Supervisor:
                 moves.finish_failed,
                 cause="unexpected",
                 sentence=_("Something unexpected happened in the worker: %s") % problem,
-                hint=_("Trying again goes on from the last checkpoint."),
-                retryable=True,
+                hint=unexpected_hint(),
             )
 
     def _train(self) -> Ending:

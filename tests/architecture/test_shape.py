@@ -111,6 +111,24 @@ def test_the_readme_maps_what_is_there() -> None:
     }
 
 
+# What `manage.py serve` tells its own children; nobody sets it.
+INTERNAL = {"MOTHERTONGUE_CHAT_PORT"}
+
+
+def test_every_variable_stands_in_the_example_and_is_read() -> None:
+    """docs/operations.md promises it."""
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^(MOTHERTONGUE_\w+)=", example, re.M))
+    sources = [ROOT / "start", ROOT / "docker" / "environment.sh"]
+    sources += [p for room in LIMITS for p in (ROOT / room).rglob("*.py")]
+    read: set[str] = set()
+    for path in sources:
+        read |= set(re.findall(r"\bMOTHERTONGUE_[A-Z_]+", path.read_text("utf-8")))
+    read = {name for name in read if not name.endswith("_")} - INTERNAL  # no prefixes
+    assert len(read) > 20
+    assert shown == read
+
+
 def test_every_test_file_is_collected_by_name() -> None:
     for path in (ROOT / "tests").rglob("*.py"):
         names = [

@@ -10,6 +10,8 @@ from tests.training import tiny
 from training import checkpoints, compute
 from training.optimisation import make_optimizer
 
+pytestmark = pytest.mark.slow  # needs torch
+
 
 def _part():
     model = tiny.model(300)

@@ -7,6 +7,8 @@ import pytest
 from training import compare_embeddings
 from training.errors import EXIT_FAILED
 
+pytestmark = pytest.mark.slow  # needs torch
+
 
 def _row(arm: str, seed: int, end: float, **more: object) -> dict:
     def figures(target: float) -> dict:

@@ -9,14 +9,39 @@ from training import compute
 from training.errors import BaseUnsuitable, OutOfMemory
 from training.spec import Device
 
+pytestmark = pytest.mark.slow  # needs torch
 
-def test_precision_is_what_is_faster() -> None:
+
+CPU = torch.device("cpu")
+
+
+def test_precision_is_what_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "knows_bfloat16", lambda device: True)
     fast = {"float32": 1.0, "bfloat16": 0.5}
     equal = {"float32": 1.0, "bfloat16": 0.95}
-    assert compute.choose_precision("auto", fast.__getitem__) == ("bfloat16", fast)
-    assert compute.choose_precision("auto", equal.__getitem__)[0] == "float32"
-    chosen, seconds = compute.choose_precision("float32", fast.__getitem__)
+    faster = compute.choose_precision("auto", fast.__getitem__, CPU)
+    assert faster == ("bfloat16", fast)
+    assert compute.choose_precision("auto", equal.__getitem__, CPU)[0] == "float32"
+    chosen, seconds = compute.choose_precision("float32", fast.__getitem__, CPU)
     assert (chosen, seconds) == ("float32", {"float32": 1.0})
+
+
+def test_what_the_hardware_does_not_know_is_not_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where bfloat16 is emulated one step of it takes longer than all the rest."""
+    monkeypatch.setattr(compute, "knows_bfloat16", lambda device: False)
+    times = {"float32": 1.0}
+    assert compute.choose_precision("auto", times.__getitem__, CPU)[1] == times
+    with pytest.raises(KeyError):  # control: who asks for it gets it
+        compute.choose_precision("bfloat16", times.__getitem__, CPU)
+
+
+def test_a_cpu_of_avx2_does_not_know_bfloat16() -> None:
+    known = compute.knows_bfloat16(CPU)
+    assert isinstance(known, bool)
+    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):
+        assert not known
 
 
 def test_randomness_comes_back() -> None:

@@ -13,6 +13,8 @@ from tests.training import tiny
 from training import families
 from training.errors import BaseUnsuitable
 
+pytestmark = pytest.mark.slow  # needs torch
+
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", families.FAMILIES)

@@ -17,6 +17,8 @@ from training.head_loss import HeadLoss
 from training.settings import forward_pass
 from training.spec import ContinuePretraining
 
+pytestmark = pytest.mark.slow  # needs torch
+
 ROWS = 96
 FAMILIES = [
     "llama",

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.training import tiny
-from training import compute
-from training.data.packing import Packer
-from training.data.tokens import tokenise
+from tests.training.pretraining.test_loop import Place, loop
+from training import compute, optimisation
 from training.errors import OutOfMemory, Stopped
-from training.evaluation.evaluator import Evaluator
 from training.events import EventWriter, read_events
-from training.families import load_tokenizer
 from training.micro_batches import MicroBatches
 from training.pretraining.loop import Pretraining
-from training.run import StopFlag
-from training.spec import ContinuePretraining, Evaluate, Prepare
-from training.stages import continue_pretraining
 
-SETTINGS = ContinuePretraining(
-    steps=5,
-    block_tokens=32,
-    batch_blocks=8,
-    evaluations=1,
-    learning_rate=5e-3,
-    precision="float32",
-)
+pytestmark = pytest.mark.slow  # needs torch
+
+SETTINGS: dict[str, Any] = {"steps": 5, "batch_blocks": 8, "evaluations": 1}
 
 
 class Memory:
@@ -51,51 +38,9 @@ class Memory:
             raise self.kind("DefaultCPUAllocator: can't allocate memory")
 
 
-class Place:
-    """Text of a small job, and loops over it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.job = tiny.spec(
-            folder, (Prepare(), Evaluate(sample_tokens=1)), count=24, prompts=()
-        )
-        self.prepared = folder / "prepared"
-        for role, script in {"target": "cyrillic", "protected": "latin"}.items():
-            for part, count in (("train", 20), ("validation", 1)):
-                rows = [{"text": t} for t in tiny.documents(count, script=script)]
-                tiny.write_rows(self.prepared / f"{role}-{part}.jsonl", rows)
-        self.tokenizer = load_tokenizer(Path(self.job.base))
-        path = self.prepared / "target-train.jsonl"
-        self.source = tokenise(self.tokenizer, path, folder / "target", block_tokens=32)
-
-    def loop(self, run: Path, **values: Any) -> Pretraining:
-        settings = replace(SETTINGS, **values)
-        compute.seed_everything(1)
-        model = tiny.model(320)
-        work = run / "work"
-        work.mkdir(parents=True, exist_ok=True)
-        return Pretraining(
-            model=model,
-            selection=continue_pretraining.what_learns(model, settings, [], 1),
-            new_rows=[],
-            packer=Packer(
-                sources=[self.source],
-                shares=(1.0,),
-                seed=1,
-                block_tokens=32,
-                batch_blocks=settings.batch_blocks,
-                start=0,
-                end=0,
-            ),
-            evaluator=Evaluator(
-                model, self.tokenizer, self.job, self.prepared, "validation"
-            ),
-            settings=settings,
-            device=torch.device("cpu"),
-            work=work,
-            run_dir=run,
-            events=EventWriter(run / "events.jsonl"),
-            stop=StopFlag(),
-        )
+def small(place: Place, run: Path, **values: Any) -> Pretraining:
+    """A loop over a few steps of eight rows."""
+    return loop(place, run, **(SETTINGS | values))
 
 
 @pytest.fixture(scope="module")
@@ -137,15 +82,23 @@ def trained(
 @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, MemoryError, RuntimeError])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_the_gradients_are_those_of_the_whole_batch(
-    place: Place, tmp_path: Path, rows: int, kind: type
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: int,
+    kind: type,
 ) -> None:
-    whole, parts = place.loop(tmp_path / "a"), place.loop(tmp_path / "b")
+    # Clipped they would have one length, whatever the passes were divided by.
+    monkeypatch.setattr(optimisation, "CLIP", float("inf"))
+    whole, parts = small(place, tmp_path / "a"), small(place, tmp_path / "b")
     memory = limited(parts, rows, kind)
     batch = next(whole.packer.batches())
+    losses = []
     for made in (whole, parts):
         made.selection.clear_gradients = lambda: None  # type: ignore[method-assign]
         made.optimizer.step = made.optimizer.zero_grad = lambda **_: None  # type: ignore[method-assign,assignment]
-        made.step(batch, 1e-3, "float32")
+        losses.append(made.step(batch, 1e-3, "float32"))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert memory.seen[:2] == [8, 4]
     assert memory.seen[-1] <= rows
     gradients = [
@@ -158,10 +111,10 @@ def test_the_gradients_are_those_of_the_whole_batch(
 def test_a_run_with_full_memory_ends_as_one_without_and_says_so(
     place: Place, tmp_path: Path
 ) -> None:
-    plain = trained(place.loop(tmp_path / "a"))
-    small = place.loop(tmp_path / "b")
-    limited(small, 2)
-    found = trained(small)
+    plain = trained(small(place, tmp_path / "a"))
+    full = small(place, tmp_path / "b")
+    limited(full, 2)
+    found = trained(full)
     for name, weight in plain.items():
         torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=1e-5)
     events, _ = read_events(tmp_path / "b" / "events.jsonl")
@@ -178,18 +131,18 @@ def test_stopped_and_resumed_computes_the_same_bits(
 ) -> None:
     """Memory becomes full at step 4; the checkpoint is of step 2, and steps 3 and 4 are
     computed again in the sizes they had."""
-    straight = place.loop(tmp_path / "a")
+    straight = small(place, tmp_path / "a")
     expected = trained(straight, full_from=(limited(straight, 2), 3))
     assert json.loads((tmp_path / "a/work/micro_batches.json").read_text())[1:] == [
         [3, 64]
     ]
-    first = place.loop(tmp_path / "b")
+    first = small(place, tmp_path / "b")
     trained(first, full_from=(limited(first, 2), 3), stop=2)
     # Killed later than its checkpoint: the sizes are known already.
     (tmp_path / "b/work/micro_batches.json").write_bytes(
         (tmp_path / "a/work/micro_batches.json").read_bytes()
     )
-    again = trained(place.loop(tmp_path / "b"))
+    again = trained(small(place, tmp_path / "b"))
     assert all(torch.equal(again[n], w) for n, w in expected.items())
 
 
@@ -197,9 +150,9 @@ def test_without_the_steps_of_the_sizes_bits_differ(
     place: Place, tmp_path: Path
 ) -> None:
     """The comparison above can fail: parts are added in another order."""
-    straight = place.loop(tmp_path / "a")
+    straight = small(place, tmp_path / "a")
     expected = trained(straight, full_from=(limited(straight, 2), 3))
-    other = place.loop(tmp_path / "b")
+    other = small(place, tmp_path / "b")
     other.micro_batches.sizes = [[0, 64]]
     found = trained(other)
     assert not all(torch.equal(found[n], w) for n, w in expected.items())
@@ -208,7 +161,7 @@ def test_without_the_steps_of_the_sizes_bits_differ(
 def test_one_row_that_does_not_fit_is_refused_with_what_to_do(
     place: Place, tmp_path: Path
 ) -> None:
-    made = place.loop(tmp_path)
+    made = small(place, tmp_path)
     memory = limited(made, 0)
     with pytest.raises(OutOfMemory, match="one row of 32 tokens") as refusal:
         made.step(next(made.packer.batches()), 1e-3, "float32")
@@ -220,7 +173,7 @@ def test_one_row_that_does_not_fit_is_refused_with_what_to_do(
 def test_without_trying_again_the_run_fails(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = place.loop(tmp_path)
+    made = small(place, tmp_path)
     limited(made, 2)
     monkeypatch.setattr(compute, "is_memory_error", lambda _problem: False)
     with pytest.raises(torch.OutOfMemoryError):
@@ -258,7 +211,7 @@ def test_layers_computed_twice_give_the_same_gradients(
 ) -> None:
     found = []
     for setting in ("off", "on"):
-        made = place.loop(tmp_path / setting, gradient_checkpointing=setting)
+        made = small(place, tmp_path / setting, gradient_checkpointing=setting)
         calls: list[int] = []
         layer = made.model.base_model.layers[0]
         layer.mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))

@@ -12,6 +12,8 @@ from training.optimisation import (
     set_learning_rate,
 )
 
+pytestmark = pytest.mark.slow  # needs torch
+
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
 @pytest.mark.parametrize("tied", [True, False])

@@ -165,7 +165,17 @@ def test_other_failures_end_in_an_event(
     assert run_job(job, tmp_path / "run") == exit_code
     last = _events(tmp_path / "run")[-1]
     assert (last["kind"], last["code"]) == ("failed", code)
-    assert last["retryable"] is True
+    assert last["retryable"] is (code == "disk_full")
+
+
+def test_stages_that_cannot_follow_each_other_are_refused_before_anything(
+    job: JobSpec, tmp_path: Path, calls: list[str]
+) -> None:
+    wrong = replace(job, stages=(Evaluate(),))
+    assert run_job(wrong, tmp_path / "run") == errors.EXIT_FAILED
+    (only,) = _events(tmp_path / "run")
+    assert (only["code"], only["stage"]) == ("spec_invalid", "")
+    assert "put prepare before it" in only["sentence"] and not calls
 
 
 def test_inputs_are_checked_before_anything(

@@ -17,6 +17,8 @@ from training import templates
 from training.generate import Generator
 from training.templates import IGNORED
 
+pytestmark = pytest.mark.slow  # needs torch
+
 CHAT = [
     {"role": "system", "content": "Jibu kwa Kiswahili."},
     {"role": "user", "content": "bako mi?"},

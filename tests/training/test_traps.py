@@ -18,6 +18,8 @@ from training.embeddings import Request, initialise
 from training.spec import ExtendVocabulary
 from training.vocabulary.extension import extend
 
+pytestmark = pytest.mark.slow  # needs torch
+
 TRAPS = {
     1: "appended pieces outrank the old ones",
     2: "added tokens match inside words and break text",

@@ -5,6 +5,7 @@ An address that is added without an entry here fails.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +13,16 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
 
+from tests.webapp.jobs.rows import make_dataset
+from tests.webapp.models.rows import make_model
 from tests.webapp.world import World
+from webapp.bases.models import BaseModel
+from webapp.datasets.models import Upload
+from webapp.recipes.models import WorkspaceRecipe
+from webapp.targets.models import LanguageTarget
+from webapp.workspaces.models import Invitation, Membership, Workspace
 
 ANYBODY = {"sign-in", "sign-in-link", "join", "healthz"}
 SIGNED_IN = {"home", "sign-out", "password-change", "profile", "workspace-new"}
@@ -160,6 +169,53 @@ def test_a_stranger_finds_nothing(world: World) -> None:
     for name in INSIDE:
         url = address(name, world.workspace.slug)
         assert statuses(world.client("charlie"), url) == {404}, name
+
+
+def rows_of(workspace: Workspace) -> dict[str, uuid.UUID]:
+    """A row of everything that an address can name, by the name of its argument."""
+    base = BaseModel.objects.create(
+        workspace=workspace,
+        name="base",
+        origin="folder",
+        address="/base",
+        state="ready",
+    )
+    target = LanguageTarget.objects.create(
+        workspace=workspace, language="sw", base=base
+    )
+    model = make_model(target)
+    recipe = WorkspaceRecipe.objects.create(workspace=workspace, name="own", toml="")
+    upload = Upload.objects.create(workspace=workspace, name="a.txt", size=1)
+    invitation = Invitation.objects.create(
+        workspace=workspace, role="viewer", token_sha256="0", expires_at=timezone.now()
+    )
+    return {
+        "base_id": base.id,
+        "target_id": target.id,
+        "job_id": model.job_id,
+        "model_id": model.id,
+        "dataset_id": make_dataset(workspace).id,
+        "recipe_id": recipe.id,
+        "upload_id": upload.id,
+        "invitation_id": invitation.id,
+        "membership_id": Membership.objects.get(workspace=workspace).id,
+    }
+
+
+def test_what_another_workspace_owns_is_not_there(world: World) -> None:
+    """For its owner in one's own workspace, and by every address that names a row."""
+    foreign = rows_of(world.elsewhere)
+    own: set[int] = set()
+    for name in INSIDE:
+        keys = set(re.findall(r"<uuid:(\w+)>", ALL[name][0]))
+        if not keys:
+            continue
+        rows = {key: foreign[key] for key in keys}
+        url = reverse(name, kwargs={"workspace": world.workspace.slug, **rows})
+        assert statuses(world.client("alice"), url) == {404}, name
+        there = reverse(name, kwargs={"workspace": world.elsewhere.slug, **rows})
+        own.add(world.client("charlie").get(there).status_code)
+    assert own >= {200, 405}  # where they belong the same rows are found
 
 
 @pytest.mark.parametrize("who", PEOPLE)

@@ -186,7 +186,6 @@ def test_text_can_be_read(palette: int) -> None:
         "focus",
         "curve-target",
         "curve-protected",
-        "curve-base",
     ):
         for on in ("paper", "sheet"):
             assert contrast(colours[edge], colours[on]) >= 3, (edge, on)

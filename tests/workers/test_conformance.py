@@ -44,7 +44,7 @@ def test_a_failure_says_why(
     assert job.cause == cause
     assert sentence in job.sentence
     assert job.hint
-    assert job.retryable == (script != "refuse")
+    assert job.retryable == script.startswith("vanish")
     assert job.epoch == (3 if script.startswith("vanish") else 1)
     if script == "half":
         assert "this is the last line" in job.hint

@@ -25,13 +25,16 @@ import torch
 from torch.nn import functional
 
 from training import checkpoints, compute, manifest, optimisation
+from training.data.packing import IGNORED
 from training.embeddings.snippets import Snippet
 from training.embeddings.trainable_rows import TrainableRows
-from training.errors import BaseUnsuitable, Diverged, SpecInvalid, Stopped
+from training.errors import BaseUnsuitable, Diverged, Stopped
 from training.evaluation.evaluator import Evaluator
 from training.events import EventWriter
 from training.families import layer_names
 from training.merging import is_tied
+from training.plans import evaluation_steps, refuse_changed
+from training.progress import Progress
 from training.run import StopFlag
 from training.settings.distil_embeddings import DistilEmbeddings
 
@@ -39,12 +42,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 STAGE = DistilEmbeddings.stage
-IGNORED = -100
 WARMUP_SHARE, FINAL_SHARE = 0.03, 0.1
-# Logits held at once, as in training/pretraining/loop.py.
+# Logits held at once, whole: the hooks on the head see all of them (512 MB in float32 on
+# a CPU, 4 GB on a GPU).
 LOGITS_AT_ONCE = {"cpu": 2**27, "cuda": 2**30}
-SECONDS_BETWEEN_PROGRESS = 1.0
-SHORTEST_SECONDS = 1e-9  # a coarse clock can give none for a step
 
 
 @dataclass(frozen=True)
@@ -187,12 +188,7 @@ class Distillation:
         path = self.work / "plan.json"
         if path.is_file():
             plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
-            for name, value in identity.items():
-                if plan.identity.get(name) != value:
-                    raise SpecInvalid(
-                        f"{STAGE}.{name}",
-                        "has changed since this run began; start a new job instead",
-                    )
+            refuse_changed(STAGE, plan.identity, identity)
             return plan
         began = time.monotonic()
         first = self.measure(0)
@@ -226,9 +222,8 @@ class Distillation:
         step = self.resume()
         if step == plan.steps:
             self.evaluate(step, plan.steps)
-        points = range(1, plan.evaluations + 1)
-        due = {round(plan.steps * n / plan.evaluations) for n in points}
-        progress = Progress(self.events, plan.steps)
+        due = evaluation_steps(plan.steps, plan.evaluations)
+        progress = Progress(self.events, STAGE, plan.steps)
         saved, losses = time.monotonic(), []
         while step < plan.steps:
             if self.stop.requested:
@@ -250,7 +245,13 @@ class Distillation:
             step += 1
             if step > plan.steps * 0.9:
                 losses.append(loss)
-            progress.step(step, loss, rate, snippets)
+            progress.step(
+                step,
+                loss=loss,
+                rate=rate,
+                tokens=sum(len(snippet.student) for snippet in snippets),
+                bytes=sum(snippet.bytes for snippet in snippets),
+            )
             if step in due:
                 self.evaluate(step, plan.steps)
                 progress.pause()
@@ -374,46 +375,3 @@ class Distillation:
         at_once = max(1, LOGITS_AT_ONCE[self.device.type] // (rows * longest))
         for first in range(0, len(snippets), at_once):
             yield snippets[first : first + at_once]
-
-
-class Progress:
-    """Progress events at most once a second, with speeds that leave pauses out."""
-
-    def __init__(self, events: EventWriter, total: int) -> None:
-        self.events = events
-        self.total = total
-        self.last_step = time.monotonic()
-        self.last_event = -math.inf
-        self.seconds, self.steps, self.tokens, self.bytes = 0.0, 0, 0, 0
-
-    def step(
-        self, step: int, loss: float, rate: float, snippets: Sequence[Snippet]
-    ) -> None:
-        """Count a step; write an event if the last one is old enough."""
-        now = time.monotonic()
-        self.seconds += now - self.last_step
-        self.steps += 1
-        self.tokens += sum(len(snippet.student) for snippet in snippets)
-        self.bytes += sum(snippet.bytes for snippet in snippets)
-        self.last_step = now
-        if now - self.last_event < SECONDS_BETWEEN_PROGRESS and step != self.total:
-            return
-        self.last_event = now
-        seconds = max(self.seconds, SHORTEST_SECONDS)
-        self.events.write(
-            "progress",
-            stage=STAGE,
-            step=step,
-            total=self.total,
-            seconds_left=round((self.total - step) * self.seconds / self.steps, 1),
-            metrics={
-                "loss": round(loss, 6),
-                "learning_rate": rate,
-                "tokens_per_second": round(self.tokens / seconds, 1),
-                "bytes_per_second": round(self.bytes / seconds, 1),
-            },
-        )
-
-    def pause(self) -> None:
-        """Leave out the time since the last step: it was not for learning."""
-        self.last_step = time.monotonic()

@@ -7,7 +7,6 @@ heads, untied tied matrices and kept old end-of-text ids while saving.
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training import freed_memory
 from training.errors import ReloadDiffers
 from training.families import load_tokenizer
 from training.templates import (
@@ -36,6 +36,9 @@ COMPARED_CHARACTERS = 400
 # Reading back what was written must give the same numbers; the allowance is for kernels
 # that add up in another order.
 READ_BACK_TOLERANCE = 1e-4
+# Logits that one side of a comparison keeps, in numbers (64 MB): two or three sides are
+# held at once, and whole texts over 128,000 rows were 0.5 GB each.
+LOGITS_COMPARED = 2**24
 NEUTRAL_TEXTS = ("The quick brown fox.", "1 + 1 = 2\n\nπ ≈ 3,14 — Ωκ. 漢字 كتاب")
 
 
@@ -81,7 +84,7 @@ def merge_adapter(
         "largest_logit_difference": largest_difference(before.logits, merged.logits),
         "adapter": adapter is not None,
     }
-    _refuse_logits("merged", figures["largest_logit_difference"], tolerance)
+    refuse_logits("merged", figures["largest_logit_difference"], tolerance)
     if merged.tied != tied:
         raise ReloadDiffers("Merging changed whether input and output rows are one.")
     cast_weights(cast_weights(model, stored), merged.dtype)
@@ -89,7 +92,6 @@ def merge_adapter(
     figures["rounding_difference"] = largest_difference(merged.logits, rounded.logits)
     save_model(cast_weights(model, stored), tokenizer, into, base)
     del model
-    gc.collect()
     figures["reload_difference"] = verify_folder(into, tokenizer, texts, rounded)
     figures["dtype"] = str(stored).removeprefix("torch.")
     return figures
@@ -157,23 +159,28 @@ def is_tied(model: PreTrainedModel) -> bool:
 
 
 def measure(model: Any, ids: list[list[int]]) -> Facts:
-    """Logits (float32, on the CPU) and shape of a model, with or without adapter."""
+    """Logits (float32, on the CPU) and shape of a model, with or without adapter.
+
+    Of each text the logits of its last tokens, which have read all others: as many as
+    LOGITS_COMPARED has place for, one at least.
+    """
     import torch
 
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     device = next(plain.parameters()).device
     limit = getattr(plain.config.get_text_config(), "max_position_embeddings", 0) or 512
+    rows = plain.get_input_embeddings().weight.shape[0]
+    last = max(1, LOGITS_COMPARED // (rows * max(1, len(ids))))
     model.eval()
     with torch.no_grad():
         logits = [
+            # A copy: a part of a tensor would keep the whole.
             model(input_ids=torch.tensor([row[:limit]], device=device))
-            .logits[0]
-            .float()
-            .cpu()
+            .logits[0, -last:]
+            .to("cpu", torch.float32, copy=True)
             for row in ids
         ]
     output = plain.get_output_embeddings()
-    rows = plain.get_input_embeddings().weight.shape[0]
     return Facts(
         logits=logits,
         tied=is_tied(plain),
@@ -252,6 +259,7 @@ def verify_folder(
 
     again = AutoTokenizer.from_pretrained(folder)
     _compare_tokenizers(tokenizer, again, texts)
+    freed_memory.give_back()
     model, _ = _load(folder)
     ids = encode(again, texts)
     found = measure(model, ids)
@@ -273,7 +281,7 @@ def verify_folder(
     if differences:
         raise ReloadDiffers("Special tokens differ: " + "; ".join(differences) + ".")
     gap = largest_difference(expected.logits, found.logits)
-    _refuse_logits("read back from disk", gap, tolerance)
+    refuse_logits("read back from disk", gap, tolerance)
     return gap
 
 
@@ -295,7 +303,9 @@ def _compare_tokenizers(
         raise ReloadDiffers("The tokenizer read back has other special tokens.")
 
 
-def _refuse_logits(which: str, gap: float, tolerance: float) -> None:
+def refuse_logits(which: str, gap: float, tolerance: float) -> None:
+    """Raise ReloadDiffers where logits are further apart than `tolerance`; `which` model
+    gave the other ones."""
     if not gap <= tolerance:
         raise ReloadDiffers(
             f"The {which} model gives other logits: the largest difference is "

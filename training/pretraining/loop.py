@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,11 +29,13 @@ from training.evaluation.evaluator import Evaluator
 from training.events import EventWriter
 from training.head_loss import HeadLoss
 from training.micro_batches import MicroBatches, drop_gradients
+from training.plans import evaluation_steps, refuse_changed
 from training.pretraining import compiled
 from training.pretraining.averaging import Averaging
 from training.pretraining.branches import Branching
 from training.pretraining.forgetting import Forgetting
 from training.pretraining.selection import Selection
+from training.progress import Progress
 from training.ranks import ALONE, Ranks
 from training.run import StopFlag
 from training.spec import ContinuePretraining
@@ -42,11 +44,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 STAGE = ContinuePretraining.stage
-SECONDS_BETWEEN_PROGRESS = 1.0
-WARMUP_STEPS_NOT_TIMED = 3
-# Speeds follow the last hundred steps or so: each step counts this much less than the
-# next one.
-FADE = 0.99
 
 
 @dataclass(frozen=True)
@@ -131,12 +128,7 @@ class Pretraining:
         known = path.is_file() and json.loads(path.read_text(encoding="utf-8"))
         if known := self.ranks.from_first(known):
             plan = Plan(**known)
-            for name, value in identity.items():
-                if plan.identity.get(name) != value:
-                    raise SpecInvalid(
-                        f"{STAGE}.{name}",
-                        "has changed since this run began; start a new job instead",
-                    )
+            refuse_changed(STAGE, plan.identity, identity)
             return plan
         began = time.monotonic()
         first = self.measure(0)
@@ -144,7 +136,9 @@ class Pretraining:
         seconds: dict[str, float] = {}
         precision = self.settings.precision
         if precision == "auto" or not self.settings.steps:
-            precision, seconds = compute.choose_precision(precision, self.time_steps)
+            precision, seconds = compute.choose_precision(
+                precision, self.time_steps, self.device
+            )
         fast = compiled.choose(self, precision, seconds)
         used = seconds_used + time.monotonic() - began
         steps, evaluations = self._counts(seconds.get(precision), evaluation, used)
@@ -180,7 +174,13 @@ class Pretraining:
         if step == plan.steps:
             self.evaluate(step, plan.steps)
         batches = self.packer.batches(step, plan.steps)
-        progress = Progress(self.events, plan, len(due))
+        progress = Progress(
+            self.events,
+            STAGE,
+            plan.steps,
+            evaluations=len(due),
+            seconds_per_evaluation=plan.seconds_per_evaluation,
+        )
         saved, losses = time.monotonic(), []
         self.model.train()
         while step < plan.steps:
@@ -202,7 +202,9 @@ class Pretraining:
                 follower.after_step(step, self.optimizer)
             if step > plan.steps * 0.9:
                 losses.append(loss)
-            progress.step(step, loss, rate, batch)
+            progress.step(
+                step, loss=loss, rate=rate, tokens=batch.tokens, bytes=batch.bytes
+            )
             if step in due:
                 self.evaluate(step, plan.steps)
                 progress.pause()
@@ -404,72 +406,3 @@ class Pretraining:
         )
         by_epochs = int(self.settings.epochs * self.packer.steps_of_an_epoch())
         return max(1, min(steps, by_epochs)), evaluations
-
-
-class Progress:
-    """Progress events at most once a second, with speeds that leave pauses out."""
-
-    def __init__(
-        self,
-        events: EventWriter,
-        plan: Plan,
-        evaluations: int,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.events = events
-        self.plan = plan
-        self.evaluations = evaluations
-        self.clock = clock
-        self.last_step = clock()
-        self.last_event = -math.inf
-        self.seen = 0
-        self.seconds = self.tokens = self.bytes = self.counted = 0.0
-
-    def step(self, step: int, loss: float, rate: float, batch: Batch) -> None:
-        """Count a step; write an event if the last one is old enough."""
-        now = self.clock()
-        self.seen += 1
-        if self.seen > WARMUP_STEPS_NOT_TIMED:
-            self.seconds = FADE * self.seconds + now - self.last_step
-            self.tokens = FADE * self.tokens + batch.tokens
-            self.bytes = FADE * self.bytes + batch.bytes
-            self.counted = FADE * self.counted + 1
-        self.last_step = now
-        total = self.plan.steps
-        if now - self.last_event < SECONDS_BETWEEN_PROGRESS and step != total:
-            return
-        self.last_event = now
-        self.events.write(
-            "progress",
-            stage=STAGE,
-            step=step,
-            total=total,
-            seconds_left=self._seconds_left(step),
-            metrics={
-                "loss": round(loss, 4),
-                "learning_rate": rate,
-                "tokens_per_second": self._speed(self.tokens),
-                "bytes_per_second": self._speed(self.bytes),
-            },
-        )
-
-    def pause(self) -> None:
-        """Leave out the time since the last step: it was not for learning."""
-        self.last_step = self.clock()
-
-    def _speed(self, amount: float) -> float | None:
-        return round(amount / self.seconds, 1) if self.seconds else None
-
-    def _seconds_left(self, step: int) -> float | None:
-        if not self.counted:
-            return None
-        left = self.plan.steps - step
-        evaluations = left / self.plan.steps * self.evaluations
-        seconds = left * self.seconds / self.counted
-        return round(seconds + evaluations * self.plan.seconds_per_evaluation, 1)
-
-
-def evaluation_steps(steps: int, evaluations: int) -> frozenset[int]:
-    """The steps after which the curves get a point; the last step is one."""
-    count = min(evaluations, steps)
-    return frozenset(round(steps * n / count) for n in range(1, count + 1))

@@ -14,13 +14,14 @@ Processes, device and most of the talking are accelerate's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from training import compute
+from training.errors import Stopped
 
 if TYPE_CHECKING:
     from training.data.packing import Batch
@@ -52,6 +53,26 @@ class Ranks:
     def first(self) -> bool:
         """Whether this process writes events, checkpoints and the model."""
         return self.rank == 0
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.size > 1:
+            from accelerate import PartialState
+
+            PartialState().wait_for_everyone()
+
+    def by_first(self, make: Callable[[], Value]) -> Value:
+        """What `make` returns on the first rank, on every rank; Stopped, too, is raised
+        on all of them."""
+        if self.size == 1:
+            return make()
+        made: list[Value] = []
+        if self.first:
+            with suppress(Stopped):
+                made.append(make())
+        if found := self.from_first(made):
+            return found[0]
+        raise Stopped
 
     @contextmanager
     def first_before_others(self) -> Iterator[None]:

@@ -70,7 +70,7 @@ def work(folder: Path, meeting: Path, rank: int, stop: StopFlag) -> dict[str, An
     from accelerate import PartialState
 
     from training.ranks import Ranks
-    from training.stages import continue_pretraining
+    from training.stages import share_function
 
     spec = JobSpec.from_json(plain["spec"])
     state = PartialState(
@@ -89,13 +89,14 @@ def work(folder: Path, meeting: Path, rank: int, stop: StopFlag) -> dict[str, An
         folder=Path(plain["folder"]),
         work=Path(plain["work"]),
         model=Path(plain["model"]),
-        adapter=None,
+        adapter=Path(plain["adapter"]) if plain["adapter"] else None,
         events=events,
         stop=stop,
         finished={name: Path(path) for name, path in plain["finished"].items()},
+        figures=plain["figures"],
     )
     ranks = Ranks(rank, plain["size"], sharded=plain["sharded"], device=state.device)
-    return continue_pretraining.train(context, ranks)
+    return share_function(context.settings.stage)(context, ranks)
 
 
 def die_with(parent: int) -> None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -31,8 +32,14 @@ from training.errors import (
     TrainingError,
 )
 from training.manifest import write_json
-from training.settings.several_processes import refusal
-from training.spec import ContinuePretraining
+from training.ranks import ALONE, Ranks
+from training.settings.several_processes import (
+    WHOLE_STAGES,
+    most_processes,
+    refusal,
+    refuse,
+)
+from training.spec import ContinuePretraining, StageSettings
 
 if TYPE_CHECKING:
     from training.run import StageContext
@@ -48,16 +55,28 @@ LEARNS, IS_THERE = 16, 4
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def learn(
+    context: StageContext, train: Callable[[StageContext, Ranks], dict[str, Any]]
+) -> dict[str, Any]:
+    """Run `train` in this process, or in the several that the job asks for; figures.
+
+    Raises what `decide`, `run_ranks` and `train` raise.
+    """
+    size, sharded = decide(context)
+    if size > 1:
+        return run_ranks(context, size, sharded=sharded)
+    return train(context, ALONE)
+
+
 def decide(context: StageContext) -> tuple[int, bool]:
     """How many processes, and whether each holds only a part of the weights.
 
     Raises SpecInvalid where the job asks for what cannot be; where it leaves the number
     open, one process does it, and a note says why.
     """
-    device = context.spec.device
-    settings = cast(ContinuePretraining, context.settings)
+    device, settings = context.spec.device, context.settings
     gpus = torch.cuda.device_count() if device.kind != "cpu" else 0
-    size = device.processes or min(max(1, gpus), settings.batch_blocks)
+    size = device.processes or most_processes(settings, max(1, gpus))
     if size == 1:
         return 1, False
     if gpus and size > gpus:
@@ -66,31 +85,33 @@ def decide(context: StageContext) -> tuple[int, bool]:
             f"{size} processes need as many GPUs, and the job is shown {gpus}; 0 takes "
             "what there is",
         )
-    if size > settings.batch_blocks:
-        raise SpecInvalid(
-            "device.processes",
-            f"a batch of {settings.batch_blocks} blocks cannot be divided among {size} "
-            f"processes; choose at most {settings.batch_blocks}, or a larger batch",
+    if device.processes:
+        refuse(settings, size, device.sharing)
+    if settings.stage in WHOLE_STAGES and device.sharing == "sharded":
+        context.events.note(
+            "Low-rank additions are small: while they learn every process holds the "
+            "whole model, though the job asks for weights in parts."
         )
-    sharded = device.sharing == "sharded" or (
-        device.sharing == "auto"
-        and bool(gpus)
-        and refusal(settings, "sharded") is None
-        and fills_a_device(context.model, settings)
+    sharded = settings.stage not in WHOLE_STAGES and (
+        device.sharing == "sharded"
+        or (
+            device.sharing == "auto"
+            and bool(gpus)
+            and refusal(settings, "sharded") is None
+            and fills_a_device(context.model, settings)
+        )
     )
     reason = refusal(settings, "sharded" if sharded else "replicated")
     if reason is None:
         return size, sharded
     field, sentence = reason
-    if device.processes:
-        raise SpecInvalid(f"{settings.stage}.{field}", sentence)
     context.events.note(
         f"One process computes, though the job is shown {gpus} GPUs: {field}: {sentence}."
     )
     return 1, False
 
 
-def fills_a_device(model: Path, settings: ContinuePretraining) -> bool:
+def fills_a_device(model: Path, settings: StageSettings) -> bool:
     """Whether a GPU would have too little room beside weights and optimizer."""
     from safetensors import safe_open
 
@@ -103,7 +124,8 @@ def fills_a_device(model: Path, settings: ContinuePretraining) -> bool:
                     count *= length
                 numbers += count
     memory = compute.device_memory(torch.device("cuda", 0))
-    full = settings.method == "full" and settings.trains == "everything"
+    pretraining = cast(ContinuePretraining, settings)
+    full = pretraining.method == "full" and pretraining.trains == "everything"
     return numbers * (LEARNS if full else IS_THERE) > SHARE_FOR_WEIGHTS * memory
 
 
@@ -152,6 +174,8 @@ def as_json(context: StageContext, size: int, *, sharded: bool) -> dict[str, Any
         "folder": str(context.folder),
         "work": str(context.work),
         "model": str(context.model),
+        "adapter": str(context.adapter or ""),
+        "figures": context.figures,
         "finished": {name: str(path) for name, path in context.finished.items()},
     }
 

@@ -64,7 +64,7 @@ class AlignPreferences(StageSettings):
         unit="pairs",
         low=2,
         high=100_000_000,
-        source="the project's findings: under 1,000 examples use SFT only",
+        source="a judgement: fewer pairs teach more as answers to learn from",
         acts={"insist": ("no",)},
     )
     insist: str = setting(

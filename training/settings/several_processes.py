@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+from training.errors import SpecInvalid
 
 if TYPE_CHECKING:
     from training.settings.continue_pretraining import ContinuePretraining
+    from training.settings.setting import StageSettings
+    from training.spec import JobSpec
 
+# What a stage that several processes can do takes in a step, and its name.
+BATCHES = {
+    "continue_pretraining": ("batch_blocks", "blocks"),
+    "tune_instructions": ("batch_examples", "examples"),
+    "align_preferences": ("batch_pairs", "pairs"),
+}
+# Low-rank additions alone learn: every process holds the whole model, and `sharded` is
+# for the other stages of the job.
+WHOLE_STAGES = ("tune_instructions", "align_preferences")
+# The loss of a step is a mean over pairs: every process must have as many.
+EVEN_STAGES = ("align_preferences",)
 # With weights in parts: additions that are ordinary matrices beside the base's, and
 # whole weights that learn from the first step to the last.
 SHARDED_METHODS = ("full", "lora", "rslora")
@@ -15,9 +32,64 @@ SHARDED_TRAINS = ("everything", "body", "embeddings")
 WHOLE_WEIGHTS = ("average_last", "forget_every_steps")
 
 
-def refusal(settings: ContinuePretraining, sharing: str) -> tuple[str, str] | None:
+def batch_of(settings: StageSettings) -> int:
+    """What a stage takes in a step; 1 where a stage is done by one process."""
+    name, _ = BATCHES.get(settings.stage, ("", ""))
+    return getattr(settings, name, 1)
+
+
+def most_processes(settings: StageSettings, gpus: int) -> int:
+    """Of so many GPUs those that a stage can use, one process on each."""
+    batch = batch_of(settings)
+    counts = range(min(gpus, batch), 1, -1)
+    even = settings.stage in EVEN_STAGES
+    return next((n for n in counts if not even or batch % n == 0), 1)
+
+
+def share_of_one(settings: StageSettings, gpus: int) -> StageSettings:
+    """A stage with the batch that each process computes of it on so many GPUs."""
+    if settings.stage not in BATCHES:
+        return settings
+    size = most_processes(settings, gpus)
+    part = math.ceil(batch_of(settings) / size)
+    values: dict[str, Any] = {BATCHES[settings.stage][0]: part}
+    return dataclasses.replace(settings, **values)
+
+
+def check(spec: JobSpec) -> None:
+    """Raise SpecInvalid where a stage of the job cannot be done by the processes that the
+    job asks for, before the first of them begins."""
+    for settings in spec.stages:
+        if settings.stage in BATCHES and spec.device.processes > 1:
+            refuse(settings, spec.device.processes, spec.device.sharing)
+
+
+def refuse(settings: StageSettings, size: int, sharing: str) -> None:
+    """Raise SpecInvalid where `size` processes cannot do a stage."""
+    batch, (_, things) = batch_of(settings), BATCHES[settings.stage]
+    if size > batch or (settings.stage in EVEN_STAGES and batch % size):
+        most = most_processes(settings, size)
+        raise SpecInvalid(
+            "device.processes",
+            f"a batch of {batch} {things} cannot be divided among {size} processes "
+            f"({settings.stage}); choose at most {most}, or a larger batch",
+        )
+    reason = refusal(settings, sharing)
+    if reason is not None:
+        raise SpecInvalid(f"{settings.stage}.{reason[0]}", reason[1])
+
+
+def refusal(settings: StageSettings, sharing: str) -> tuple[str, str] | None:
     """(setting, why not and what to do) where several processes cannot do it alike;
-    None where they can. `sharing` is replicated or sharded."""
+    None where they can. `sharing` is replicated or sharded; auto takes what can be."""
+    if settings.stage in WHOLE_STAGES:
+        return None
+    return _of_pretraining(cast("ContinuePretraining", settings), sharing)
+
+
+def _of_pretraining(
+    settings: ContinuePretraining, sharing: str
+) -> tuple[str, str] | None:
     if settings.trains == "lottery_rows":
         return "trains", (
             "lottery_rows draws its rows in one process; set device.processes to 1"

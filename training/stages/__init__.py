@@ -26,3 +26,9 @@ MODULES = {
 def stage_function(name: str) -> Callable[..., dict[str, Any]]:
     """The function that runs a stage: takes a StageContext, returns figures."""
     return importlib.import_module(MODULES[name]).run
+
+
+def share_function(name: str) -> Callable[..., dict[str, Any]]:
+    """The function that does one process's part of a stage that several can do: takes a
+    StageContext and training.ranks.Ranks, returns figures on the first of them."""
+    return importlib.import_module(MODULES[name]).train

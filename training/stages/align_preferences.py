@@ -27,6 +27,7 @@ from training.data.rows import read_rows
 from training.errors import BaseUnsuitable, MaterialMissing, Stopped
 from training.evaluation.bits_per_byte import maximum_positions
 from training.evaluation.evaluator import Evaluator
+from training.ranks import ALONE, Ranks, start
 from training.spec import AlignPreferences
 from training.stages.tune_instructions import prepare_chat, save_adapter
 from training.tuning import preferences, sft
@@ -47,15 +48,23 @@ MOST_HELD_OUT = 200
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Tune on preferences; returns figures. Raises BaseUnsuitable, Stopped, Diverged."""
-    began = time.monotonic()
+    """Tune on preferences, in this process or in several that it starts; returns figures.
+    Raises BaseUnsuitable, Stopped, Diverged, ProcessDied."""
     settings = cast(AlignPreferences, context.settings)
     require_instructed(context, "Preference tuning")
     pairs, unreadable = _read(context, "train")
-    held_out, _ = _read(context, "held_out")
     note_unreadable(context, unreadable)
     if len(pairs) < settings.least_pairs and settings.insist == "no":
         return _skip(context, len(pairs), settings.least_pairs)
+    return start.learn(context, train)
+
+
+def train(context: StageContext, ranks: Ranks) -> dict[str, Any]:
+    """The work of one process; all but the first of several return no figures."""
+    began = time.monotonic()
+    settings = cast(AlignPreferences, context.settings)
+    pairs, unreadable = _read(context, "train")
+    held_out, _ = _read(context, "held_out")
     device = compute.prepare_device(context.spec.device)
     compute.seed_everything(context.spec.seed)
     model, tokenizer, stored, folder = load_start(context)
@@ -65,20 +74,24 @@ def run(context: StageContext) -> dict[str, Any]:
     measured = encode(tokenizer, held_out[:MOST_HELD_OUT], form, longest)
     refuse_too_few(pairs, learned)
     merging.cast_weights(model, stored)
-    merging.save_model(model, tokenizer, context.folder / "base", folder)
+    if ranks.first:
+        merging.save_model(model, tokenizer, context.folder / "base", folder)
     model = merging.cast_weights(model, torch.float32).to(device)
     model.name_or_path = str(context.folder / "base")
     additions = adapters.Additions(
         settings.additions, settings.lora_rank, settings.lora_alpha
     )
     begun = context.work / "start.safetensors"
-    tuned = adapters.attach(model, additions, stage=STAGE, start=begun)
+    with ranks.first_before_others():
+        tuned = adapters.attach(model, additions, stage=STAGE, start=begun)
     with compute.memory_errors("The device ran out of memory on the preferences."):
         plan, watcher, figures = tune(
-            context, tuned, tokenizer, learned, measured, began
+            context, tuned, tokenizer, learned, measured, began, ranks
         )
     if watcher.stopped:
         raise Stopped
+    if not ranks.first:
+        return {}
     save_adapter(tuned, tokenizer, context.folder / "adapter")
     return {
         "method": settings.method,
@@ -155,6 +168,7 @@ def tune(
     learned: list[PairIds],
     measured: list[PairIds],
     began: float,
+    ranks: Ranks,
 ) -> tuple[sft.Plan, Watcher, dict[str, Any]]:
     """Reference, plan, training, figures."""
     settings = cast(AlignPreferences, context.settings)
@@ -162,7 +176,8 @@ def tune(
     measure = Evaluator(
         tuned, tokenizer, context.spec, context.prepared, "validation"
     ).point
-    reference = before_training(context, tuned, learned, measured, pad)
+    with ranks.first_before_others():
+        reference = before_training(context, tuned, learned, measured, pad)
     plan = sft.make_plan(
         context.work / "plan.json",
         tuned,
@@ -174,18 +189,19 @@ def tune(
         pad=pad,
         evaluate=measure,
         began=began,
+        ranks=ranks,
     )
     lengths = [pair.length for pair in learned]
     order = sft.batch_order(
         lengths, batch=settings.batch_pairs, steps=plan.steps, seed=seed
     )
-    watcher = watch(context, plan, learned, order, measure)
+    watcher = watch(context, plan, learned, order, measure, ranks)
     trainer = make_trainer(
         context, tuned, tokenizer, learned, order, reference, plan, watcher
     )
-    loss = preferences.train(trainer)
+    loss = preferences.train(trainer, ranks)
     figures: dict[str, Any] = {"mean_loss": round(loss, 4)}
-    if not watcher.stopped and measured:
+    if not watcher.stopped and measured and ranks.first:
         before = reference["measured"]
         now = preferences.likelihoods(tuned, measured, pad=pad)
         figures["held_out"] = {
@@ -210,12 +226,13 @@ def make_trainer(
     settings = cast(AlignPreferences, context.settings)
     device = next(tuned.parameters()).device
     longest = max(pair.length for pair in learned)
+    batch = settings.batch_pairs // watcher.ranks.size
     values = sft.trainer_values(
         context.work,
         plan,
-        batch=settings.batch_pairs,
+        batch=batch,
         at_once=preferences.at_once(
-            settings, longest, sft.vocabulary_rows(tuned), device.type
+            batch, longest, sft.vocabulary_rows(tuned), device.type
         ),
         learning_rate=settings.learning_rate,
         seed=context.spec.seed,
@@ -284,6 +301,7 @@ def watch(
     learned: list[PairIds],
     order: list[int],
     measure: Any,
+    ranks: Ranks = ALONE,
 ) -> Watcher:
     """Events and checkpoints of the stage."""
     settings = cast(AlignPreferences, context.settings)
@@ -306,4 +324,6 @@ def watch(
             "evaluation", stage=STAGE, step=step, total=total, **measure()
         ),
         run_dir=Path(context.run_dir),
+        seed=context.spec.seed,
+        ranks=ranks,
     )

@@ -25,7 +25,7 @@ from training.data.packing import Packer
 from training.data.rows import read_texts
 from training.data.sources import Mix
 from training.data.tokens import fingerprint
-from training.errors import ReloadDiffers, SpecInvalid, Stopped
+from training.errors import SpecInvalid, Stopped
 from training.evaluation.bits_per_byte import maximum_positions
 from training.evaluation.evaluator import Evaluator
 from training.families import load_model, load_tokenizer
@@ -54,10 +54,7 @@ def run(context: StageContext) -> dict[str, Any]:
 
     Raises Diverged, OutOfMemory, ProcessDied, ReloadDiffers, SpecInvalid, Stopped.
     """
-    size, sharded = start.decide(context)
-    if size > 1:
-        return start.run_ranks(context, size, sharded=sharded)
-    return train(context, ALONE)
+    return start.learn(context, train)
 
 
 def train(context: StageContext, ranks: Ranks) -> dict[str, Any]:
@@ -302,11 +299,7 @@ def save(
         model = merge(model, settings, context.folder / "adapter_pretraining")
         merged = merging.measure(model, ids)
         difference = merging.largest_difference(before.logits, merged.logits)
-        if not difference <= MERGE_TOLERANCE:
-            raise ReloadDiffers(
-                f"The merged model gives other logits: the largest difference is "
-                f"{difference:.3g}, {MERGE_TOLERANCE:g} is allowed."
-            )
+        merging.refuse_logits("merged", difference, MERGE_TOLERANCE)
         figures["merge_difference"] = difference
     if model.num_parameters() >= SMALL_MODEL:
         merging.cast_weights(model, stored)

@@ -17,6 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
+
 from training import compute, manifest, merging
 from training.data.rows import read_texts
 from training.data.tokens import fingerprint, start_id
@@ -206,13 +208,10 @@ def save(
     held_out = read_texts(context.prepared / "target-held_out.jsonl")
     texts = [text[:COMPARED_CHARACTERS] for text in islice(held_out, COMPARED_TEXTS)]
     model = model.cpu()
-    # Weights alone are rounded, not the buffers; measured in float32, and then rounded
-    # again to the same bits.
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(stored).float()
+    # Measured in float32 after rounding, and then rounded again to the same bits.
+    merging.cast_weights(merging.cast_weights(model, stored), torch.float32)
     expected = merging.measure(model, merging.encode(tokenizer, texts))
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(stored)
+    merging.cast_weights(model, stored)
     folder = context.folder / "model"
     merging.save_model(model, tokenizer, folder, context.model)
     return merging.verify_folder(folder, tokenizer, texts, expected)

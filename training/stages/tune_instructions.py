@@ -17,8 +17,10 @@ folder together with the checkpoints.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,12 +35,14 @@ from training.evaluation.bits_per_byte import maximum_positions
 from training.evaluation.evaluator import Evaluator
 from training.generate import Generator
 from training.micro_batches import MicroBatches
+from training.ranks import Ranks, start
 from training.spec import TuneInstructions
 from training.tuning import sft
 from training.tuning.instruction_material import collect
 from training.tuning.self_writing import SelfWriter, require_instructed
 from training.tuning.sft_packing import pack
 from training.tuning.starting import load_start
+from training.tuning.together import even
 from training.tuning.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -51,7 +55,13 @@ STAGE = "tune_instructions"
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Tune and write the adapter; returns figures. Raises Stopped, Diverged."""
+    """Tune and write the adapter, in this process or in several that it starts; returns
+    figures. Raises Stopped, Diverged, OutOfMemory, ProcessDied."""
+    return start.learn(context, train)
+
+
+def train(context: StageContext, ranks: Ranks) -> dict[str, Any]:
+    """The work of one process; all but the first of several return no figures."""
     began = time.monotonic()
     settings = cast(TuneInstructions, context.settings)
     device = compute.prepare_device(context.spec.device)
@@ -65,27 +75,32 @@ def run(context: StageContext) -> dict[str, Any]:
         return SelfWriter(Generator(model.to(device), tokenizer), form)
 
     asked = time.monotonic()
-    found = collect(context, settings, writer)
+    found = ranks.by_first(lambda: collect(context, settings, writer))
     if settings.translated_rows or settings.backtranslated_documents:
         began += time.monotonic() - asked  # its minutes are not those of the tuning
     # New rows are rounded like the others, so that the adapter is trained on what is
     # stored and not on something finer.
     merging.cast_weights(model.to("cpu"), stored)
     if not found.chats:
-        return _skip(context, model, tokenizer, folder)
-    base = context.folder / "base"
-    merging.save_model(model, tokenizer, base, folder)
+        return _skip(context, model, tokenizer, folder) if ranks.first else {}
+    if ranks.first:
+        merging.save_model(model, tokenizer, context.folder / "base", folder)
     longest = min(settings.maximum_tokens, maximum_positions(model))
     examples = encode(tokenizer, form, found, longest, whole=settings.loss != "answers")
     note_losses(context, found, len(examples))
     if not examples:
         raise BaseUnsuitable("The base's chat template takes none of the examples.")
     compute.seed_everything(context.spec.seed)
-    tuned = attach(context, model, form, device)
+    with ranks.first_before_others():
+        tuned = attach(context, model, form, device)
     with compute.memory_errors("The device ran out of memory while tuning."):
-        plan, watcher, loss = _tune(context, tuned, tokenizer, examples, device, began)
+        plan, watcher, loss = _tune(
+            context, tuned, tokenizer, examples, device, began, ranks
+        )
     if watcher.stopped:
         raise Stopped
+    if not ranks.first:
+        return {}
     trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     finish(context, tuned, tokenizer, settings.method)
     return {
@@ -207,6 +222,7 @@ def _tune(
     examples: list[sft.Example],
     device: Any,
     began: float,
+    ranks: Ranks,
 ) -> tuple[sft.Plan, Watcher, float]:
     """Plan, order, train."""
     settings = cast(TuneInstructions, context.settings)
@@ -221,7 +237,7 @@ def _tune(
         tuned, tokenizer, context.spec, context.prepared, "validation"
     ).point
     lengths = [len(example.input_ids) for example in examples]
-    tokens, micro_batches = _passes(context, tuned, max(lengths))
+    tokens, micro_batches = _passes(context, tuned, max(lengths), ranks)
     plan = sft.make_plan(
         context.work / "plan.json",
         tuned,
@@ -234,42 +250,59 @@ def _tune(
         evaluate=measure,
         began=began,
         micro_batches=micro_batches,
+        ranks=ranks,
     )
     order = sft.batch_order(lengths, batch=batch, steps=plan.steps, seed=seed)
     steps = [order[i : i + batch] for i in range(0, len(order), batch)]
-    watcher = Watcher(
-        stage=STAGE,
-        checkpoint_minutes=settings.checkpoint_minutes,
-        plan=plan,
-        sizes=[
-            (sum(lengths[i] for i in step), sum(examples[i].bytes for i in step))
-            for step in steps
-        ],
-        events=context.events,
-        stop=context.stop,
-        evaluate=lambda step, total: context.events.write(
-            "evaluation", stage=STAGE, step=step, total=total, **measure()
-        ),
-        run_dir=context.run_dir,
-    )
+    sizes = [
+        (sum(lengths[i] for i in step), sum(examples[i].bytes for i in step))
+        for step in steps
+    ]
+    watcher = _watch(context, plan, sizes, measure, ranks)
+    pad = tokenizer.pad_token_id
+    examples, order = even(examples, order, batch, ranks.size, pad)
     arguments = sft.trainer_arguments(
         context.work,
         settings,
         plan,
-        batch=batch,
+        batch=math.ceil(batch / ranks.size),
         longest=max(lengths),
         tokens=tokens,
         seed=seed,
         device=device,
     )
     loss = sft.train(
-        tuned, tokenizer, examples, order, arguments, watcher, micro_batches
+        tuned, tokenizer, examples, order, arguments, watcher, micro_batches, ranks
     )
     return plan, watcher, loss
 
 
+def _watch(
+    context: StageContext,
+    plan: sft.Plan,
+    sizes: list[tuple[int, int]],
+    measure: Callable[[], dict[str, Any]],
+    ranks: Ranks,
+) -> Watcher:
+    """Events and checkpoints of the stage; `sizes` as in Watcher."""
+    return Watcher(
+        stage=STAGE,
+        checkpoint_minutes=cast(TuneInstructions, context.settings).checkpoint_minutes,
+        plan=plan,
+        sizes=sizes,
+        events=context.events,
+        stop=context.stop,
+        evaluate=lambda step, total: context.events.write(
+            "evaluation", stage=STAGE, step=step, total=total, **measure()
+        ),
+        run_dir=context.run_dir,
+        seed=context.spec.seed,
+        ranks=ranks,
+    )
+
+
 def _passes(
-    context: StageContext, tuned: PeftModel, longest: int
+    context: StageContext, tuned: PeftModel, longest: int, ranks: Ranks
 ) -> tuple[int, MicroBatches]:
     """Tokens of one forward pass, and how they become fewer where memory is full."""
     settings = cast(TuneInstructions, context.settings)
@@ -277,9 +310,10 @@ def _passes(
     tokens = forward_passes.prepare(
         tuned, settings.gradient_checkpointing, longest, learning
     )
-    tokens = min(tokens, sft.TOKENS_AT_ONCE)
+    # Devices may differ, and all must deal the rows out alike.
+    tokens = ranks.from_first(min(tokens, sft.TOKENS_AT_ONCE))
     path = context.work / "micro_batches.json"
-    return tokens, MicroBatches(path, tokens, context.events)
+    return tokens, MicroBatches(path, tokens, context.events, ranks)
 
 
 def save_adapter(

@@ -27,7 +27,9 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
 from training.data.preferences import PairIds
 from training.errors import Diverged
+from training.ranks import ALONE, Ranks
 from training.tuning.sft import micro_batch
+from training.tuning.together import Together
 from training.tuning.watcher import Watcher, newest_checkpoint
 
 # It says on import that it may change; it is pinned.
@@ -120,8 +122,10 @@ def margins(
     }
 
 
-class _Ours:
+class _Ours(Together):
     """What all four trainers share: ids come ready, divergence stops, no model cards."""
+
+    averaged = True
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
@@ -142,6 +146,10 @@ class _Ours:
                 f"{step}."
             )
         return found
+
+    def training_step(self, model: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(model, *args, **kwargs)  # type: ignore[misc]
+        return self.together(model, loss)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """No card per checkpoint: the report is the card."""
@@ -292,14 +300,15 @@ def build_trainer(
     return trainer
 
 
-def train(trainer: Any) -> float:
+def train(trainer: Any, ranks: Ranks = ALONE) -> float:
     """From the newest whole checkpoint to the end or to the stop; the mean loss."""
-    resume = newest_checkpoint(Path(trainer.args.output_dir))
+    trainer.join(ranks)
+    resume = newest_checkpoint(Path(trainer.args.output_dir), ranks)
     result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return float(result.training_loss)
 
 
-def at_once(settings: AlignPreferences, longest: int, rows: int, device: str) -> int:
+def at_once(pairs: int, longest: int, rows: int, device: str) -> int:
     """Pairs of one forward pass: the largest divisor of the batch that fits; a pair is
     two rows. `longest` in tokens, `rows` the size of the vocabulary."""
-    return micro_batch(settings.batch_pairs, 2 * longest, rows=rows, device=device)
+    return micro_batch(pairs, 2 * longest, rows=rows, device=device)

@@ -34,9 +34,11 @@ from training.data.packing import IGNORED
 from training.errors import Diverged
 from training.head_loss import HeadLoss
 from training.micro_batches import MicroBatches, drop_gradients
+from training.ranks import ALONE, Ranks
 from training.spec import TuneInstructions
 from training.tuning.sft_example import Example
 from training.tuning.sft_packing import PackingCollator
+from training.tuning.together import Together, share
 from training.tuning.watcher import Watcher, newest_checkpoint
 
 POINTS_OF_A_CURVE = 200
@@ -132,18 +134,23 @@ def make_plan(
     evaluate: Callable[[], object],
     began: float,
     micro_batches: MicroBatches | None = None,
+    ranks: Ranks = ALONE,
 ) -> Plan:
     """Steps, evaluations and precision from the minutes, the passes and a measurement
     of speed; `began` is the monotonic time from which the minutes count.
 
     `batches` are a few steps to measure on, `batch` how many of the `examples` a step
     takes; `micro_batches` says how much of it goes through the model at once. Written
-    to `path` the first time and read from it ever after.
+    to `path` the first time and read from it ever after. Among several `ranks` each
+    measures its share, and the plan is the first one's.
     """
-    if path.is_file():
-        return Plan(**json.loads(path.read_text(encoding="utf-8")))
+    known = path.is_file() and json.loads(path.read_text(encoding="utf-8"))
+    if known := ranks.from_first(known):
+        return Plan(**known)
 
+    batches = [share(part, ranks, pad) for part in batches]
     head_loss = HeadLoss(model)
+    undo = drop_gradients(list(model.parameters()))
 
     def measure(precision: str) -> float:
         def once() -> None:
@@ -157,12 +164,14 @@ def make_plan(
                 if micro_batches is None:
                     step(micro_batch(*shape, device=device.type))
                 else:
-                    undo = drop_gradients(model.parameters())
                     micro_batches.attempt(0, shape, step, undo)
+                ranks.add_up(model.parameters())
+                undo()
 
-        return compute.seconds_per_call(once, calls=1) / len(batches)
+        seconds = compute.seconds_per_call(once, calls=1, agreed=ranks.largest)
+        return seconds / len(batches)
 
-    precision, seconds = compute.choose_precision(settings.precision, measure)
+    precision, seconds = compute.choose_precision(settings.precision, measure, device)
     steps, evaluations = settings.steps, settings.evaluations
     if not steps:
         before = time.monotonic()
@@ -178,7 +187,9 @@ def make_plan(
         passes = max(1, math.ceil(settings.epochs * examples / batch))
         steps = min(steps, passes)
     plan = Plan(steps, evaluations, precision, seconds[precision], examples)
-    manifest.write_json(path, asdict(plan))
+    plan = ranks.from_first(plan)  # each has a clock of its own
+    if ranks.first:
+        manifest.write_json(path, asdict(plan))
     return plan
 
 
@@ -235,7 +246,7 @@ def _following(labels: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
 
 
-class AnswerTrainer(SFTTrainer):
+class AnswerTrainer(Together, SFTTrainer):
     """TRL's trainer on examples that already have labels; stops when it diverges.
 
     The loss is computed here: TRL 1.16 reads the weight and bias of the output matrix by
@@ -282,6 +293,7 @@ class AnswerTrainer(SFTTrainer):
         """
         step = super().training_step
         if num_items_in_batch is None:  # a mean: its parts would weigh differently
+            assert self.ranks.size == 1
             return step(model, inputs, num_items_in_batch)
         kept = {
             weight: None if weight.grad is None else weight.grad.clone()
@@ -306,9 +318,10 @@ class AnswerTrainer(SFTTrainer):
             ).sum()
 
         count = len(inputs["input_ids"])
-        return self.micro_batches.attempt(
+        loss = self.micro_batches.attempt(
             self.state.global_step, tuple(inputs["input_ids"].shape), parts, undo
         )
+        return self.together(model, loss)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """No card per checkpoint: the report is the card."""
@@ -325,8 +338,8 @@ def trainer_arguments(
     seed: int,
     device: torch.device,
 ) -> SFTConfig:
-    """The trainer's configuration; `batch` rows a step, `longest` of them in tokens,
-    `tokens` what a forward pass takes."""
+    """The trainer's configuration; `batch` rows a step in this process, `longest` of them
+    in tokens, `tokens` what a forward pass takes."""
     values = trainer_values(
         work,
         plan,
@@ -355,8 +368,8 @@ def trainer_values(
     device: torch.device,
 ) -> dict[str, Any]:
     """What every trainer of trl is told, so that it stays offline and quiet and takes
-    batches of `batch` in the order of the rows, `at_once` in a forward pass. The learning
-    rate warms up and falls to nothing along a cosine."""
+    batches of `batch` (in each process) in the order of the rows, `at_once` in a forward
+    pass. The learning rate warms up and falls to nothing along a cosine."""
     return {
         "output_dir": str(work),
         "max_steps": plan.steps,
@@ -417,6 +430,7 @@ def train(
     arguments: SFTConfig,
     watcher: Watcher,
     micro_batches: MicroBatches,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Train from the newest whole checkpoint to the end or to the stop; the mean loss.
 
@@ -435,6 +449,7 @@ def train(
         micro_batches=micro_batches,
     )
     trainer.remove_callback(PrinterCallback)
-    resume = newest_checkpoint(Path(arguments.output_dir))
+    trainer.join(ranks)
+    resume = newest_checkpoint(Path(arguments.output_dir), ranks)
     result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return float(result.training_loss)

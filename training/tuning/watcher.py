@@ -22,6 +22,7 @@ from transformers import (
 from training import manifest
 from training.events import EventWriter
 from training.pretraining.loop import evaluation_steps
+from training.ranks import ALONE, Ranks
 from training.run import StopFlag
 
 CHECKPOINTS_KEPT = 2
@@ -51,9 +52,14 @@ class Watcher(TrainerCallback):
         stop: StopFlag,
         evaluate: Callable[[int, int], None],
         run_dir: Path,
+        seed: int = 0,
+        ranks: Ranks = ALONE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`sizes` are tokens and bytes of every step in order."""
+        """`sizes` are tokens and bytes of every step in order; `seed` is the run's.
+        Among several processes all have a watcher, and what one of them wants (a stop, a
+        checkpoint) all do at the same step."""
+        self.seed, self.ranks = seed, ranks
         self.stage, self.plan = stage, plan
         self.checkpoint_minutes = checkpoint_minutes
         self.sizes, self.events, self.stop = sizes, events, stop
@@ -73,6 +79,15 @@ class Watcher(TrainerCallback):
     ) -> None:
         self.saved = self.since = self.clock()
         self.since_step = state.global_step
+
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,
+    ) -> None:
+        self.ranks.begin_step(self.seed, state.global_step)
 
     def on_log(
         self,
@@ -120,10 +135,13 @@ class Watcher(TrainerCallback):
             self.evaluate(step, self.plan.steps)
             self.since += self.clock() - began
         waited = self.clock() - self.saved
-        due = waited > 60 * self.checkpoint_minutes and step < self.plan.steps
-        if self.stop.requested and step < self.plan.steps:
-            self.stopped = control.should_training_stop = True
-        control.should_save = due or self.stopped
+        due = waited > 60 * self.checkpoint_minutes
+        if step < self.plan.steps:
+            if self.ranks.any(self.stop.requested):
+                self.stopped = control.should_training_stop = True
+            control.should_save = self.ranks.any(due) or self.stopped
+        else:
+            control.should_save = False
         return control
 
     def on_save(
@@ -133,6 +151,12 @@ class Watcher(TrainerCallback):
         control: TrainerControl,
         **_: Any,
     ) -> None:
+        self.ranks.wait()  # each has files of its own in the folder
+        if self.ranks.first:
+            self._seal(args, state)
+        self.saved = self.clock()
+
+    def _seal(self, args: TrainingArguments, state: TrainerState) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         # A pickle of the arguments that nothing here reads back.
         (folder / "training_args.bin").unlink(missing_ok=True)
@@ -146,7 +170,6 @@ class Watcher(TrainerCallback):
         )
         for _, old in checkpoints(Path(args.output_dir))[:-CHECKPOINTS_KEPT]:
             shutil.rmtree(old)
-        self.saved = self.clock()
 
 
 def checkpoints(work: Path) -> list[tuple[int, Path]]:
@@ -159,8 +182,13 @@ def checkpoints(work: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def newest_checkpoint(work: Path) -> Path | None:
-    """The newest checkpoint that is whole; damaged ones are removed."""
+def newest_checkpoint(work: Path, ranks: Ranks = ALONE) -> Path | None:
+    """The newest checkpoint that is whole, the same on all processes; damaged ones are
+    removed."""
+    return ranks.by_first(lambda: _newest_whole(work))
+
+
+def _newest_whole(work: Path) -> Path | None:
     for _, folder in reversed(checkpoints(work)):
         if manifest.is_whole(folder):
             return folder

@@ -36,7 +36,7 @@ def bring(
     Raises Refusal when the hub cannot be reached, the model is not there, needs an
     agreement, or is of a kind that could not be taught anyway.
     """
-    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    hub = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     token = os.environ.get("HF_TOKEN", "")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     part = folder.with_name(folder.name + ".part")

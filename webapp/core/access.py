@@ -70,11 +70,6 @@ def enter(request: Any, slug: str) -> None:
     request.role = Role(membership.role)
 
 
-def may(role: Role, minimum: Role) -> bool:
-    """Whether a role is at least another."""
-    return RANK[role] >= RANK[minimum]
-
-
 def owned(request: Any, model: type[Row]) -> QuerySet[Row]:
     """This workspace's rows of a model, without those deleted."""
     rows = model._default_manager.filter(workspace=request.workspace)

@@ -160,6 +160,27 @@ def find(query: str, limit: int = 12) -> list[Language]:
     return [describe(tag) for tag in tags]
 
 
+def meant(text: str) -> list[Language]:
+    """Languages that a person may mean; one alone where there is no doubt.
+
+    A name that several languages share means the one with a tag of two letters (Swahili,
+    not one of its varieties); a text that is one language's tag and another's name ("ga")
+    is a question.
+    """
+    found = find(text)
+    folded = fold(text)
+    tagged = [language for language in found if folded == fold(language.tag)]
+    named = [
+        language
+        for language in found
+        if folded in (fold(language.name), fold(language.autonym))
+    ]
+    if len(named) > 1:
+        named = [language for language in named if len(language.tag) == 2] or named
+    exact = {language.tag: language for language in [*tagged, *named]}
+    return list(exact.values()) if len(exact) == 1 else found
+
+
 def _candidates(query: str, wanted: str) -> Iterator[str]:
     if is_known(query):
         yield langcodes.standardize_tag(query)

@@ -48,6 +48,7 @@ class LanguageField(forms.CharField):
                 ),
                 params={"text": text},
             )
+        # A tag is taken at its word: "en" is English, although a language is called En.
         names = {found[0].tag, found[0].name, found[0].autonym}
         if languages.fold(text) in map(languages.fold, names) or len(found) == 1:
             return found[0].tag

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.core.files.storage import default_storage
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse, StreamingHttpResponse
@@ -187,12 +188,17 @@ def dataset_rows(request: WorkspaceRequest, dataset_id: UUID) -> HttpResponse:
         raise Http404
     first = asked_number(request, "from") or 1
     query = asked_text(request)
+    try:
+        found = rows_from(version, first, query, row.languages)
+    except FileNotFoundError:
+        messages.error(request, _("The text of this version is not in the storage."))
+        return redirect("dataset", request.workspace.slug, row.id)
     context = {
         "dataset": row,
         "shown": version,
         "query": query,
         "first": first,
-        "found": rows_from(version, first, query, row.languages),
+        "found": found,
         "before": max(1, first - PAGE_ROWS) if first > 1 and not query else None,
     }
     part = request.htmx and not request.htmx.boosted  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ import dataclasses
 from typing import Any
 
 from webapp.jobs.models import Job
+from webapp.jobs.planning.constants import UNTIMED_MINUTES
 from webapp.jobs.planning.plan import Overrides
 from webapp.recipes.catalogue import recipes
 from webapp.recipes.recipe import Recipe, RecipeStage, stage_keys
@@ -25,7 +26,6 @@ ONLY_NEW = frozenset(
     {"new_rows", "new_input_rows", "new_output_rows", "new_input_and_output_rows"}
 )
 READING = "continue_pretraining"
-AMPLE_MINUTES = 100_000.0
 
 
 def control_recipe(job: Job) -> tuple[Recipe, Overrides]:
@@ -74,7 +74,7 @@ def _done(job: Job) -> dict[str, dict[str, Any]]:
         figures = stage.figures
         if stage.name == READING and figures.get("passes"):
             passes = max(0.01, figures["passes"])
-            found[key] = {"epochs": passes, "minutes": AMPLE_MINUTES, "steps": 0}
+            found[key] = {"epochs": passes, "minutes": UNTIMED_MINUTES, "steps": 0}
         elif stage.name == "tune_instructions" and figures.get("steps"):
             found[key] = {"steps": figures["steps"]}
     return found

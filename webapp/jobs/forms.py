@@ -32,9 +32,7 @@ GOAL_CHOICES = [
     ("write", _("To continue text, without answering")),
 ]
 
-
 RESOURCES = (*BASES, "models")
-WORDS_AT_MOST = 1_000  # characters of a setting that is written
 
 
 def _recipe_choices(known: dict[str, Recipe]) -> list[tuple[Any, Any]]:

@@ -25,7 +25,6 @@ class State(models.TextChoices):
 
 ALIVE = (State.QUEUED, State.CLAIMED, State.RUNNING, State.STOPPING)
 HELD = (State.CLAIMED, State.RUNNING, State.STOPPING)  # a worker has the lease
-ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
 class Desired(models.TextChoices):
@@ -97,7 +96,7 @@ class Job(Owned):
     cause = models.CharField(max_length=40, blank=True)  # code of a failure
     sentence = models.TextField(blank=True)
     hint = models.TextField(blank=True)
-    retryable = models.BooleanField(default=False)
+    retryable = models.BooleanField(default=False)  # the same job may succeed next time
     report = models.JSONField(default=dict)
 
     queued_at = models.DateTimeField(null=True, blank=True)
@@ -111,9 +110,8 @@ class Job(Owned):
         if self.state != State.RUNNING:
             return None
         left = [self.seconds_left or 0.0]
-        # A control reads for as long as its bytes need: no time was predicted.
         whole = self.predictions.get("seconds")
-        if self.started_at and whole and not self.answers.get("control_of"):
+        if self.started_at and whole:
             left.append(whole - (timezone.now() - self.started_at).total_seconds())
         return max(left) if max(left) > 0 else None
 

@@ -65,6 +65,8 @@ def live(job: Job) -> dict[str, Any]:
         "can_pause": (waits or running) and job.desired == Desired.RUN,
         "can_cancel": (waits or running) and job.desired != Desired.CANCEL,
         "can_retry": job.state in (State.FAILED, State.CANCELLED),
+        # A retry of what would fail the same way again is not what to do first.
+        "retry_first": job.retryable or job.state == State.CANCELLED,
         "sentence": state_sentence(job),
         "stages": [_ribbon(stage, job, titles) for stage in stages],
         "percent": _percent(job),

@@ -16,9 +16,9 @@ from webapp.accounts.models import User
 from webapp.core.errors import Refusal
 from webapp.jobs import moves
 from webapp.jobs.control import control_recipe
-from webapp.jobs.inputs import Inputs, known_devices, prompts
+from webapp.jobs.inputs import known_devices, prompts
 from webapp.jobs.models import Job, JobStage, State
-from webapp.jobs.planning.plan import Overrides, Plan
+from webapp.jobs.planning.plan import Overrides
 from webapp.jobs.proposal import Answers, Proposal, propose
 from webapp.models.models import Model
 from webapp.recipes.catalogue import FIRST, recipes
@@ -27,20 +27,6 @@ from webapp.targets.models import LanguageTarget
 from webapp.workspaces.models import Workspace
 
 PART = "part-of-the-way"
-
-
-def plan_job(
-    *,
-    target: LanguageTarget,
-    answers: Answers,
-    recipe: str | Recipe = FIRST,
-    overrides: Overrides | None = None,
-) -> tuple[Plan, Inputs]:
-    """What a launch would do; raises Refusal for what is not possible."""
-    proposal = propose(
-        target=target, answers=answers, recipe=recipe, overrides=overrides
-    )
-    return proposal.plan, proposal.inputs
 
 
 def launch_job(

@@ -14,7 +14,7 @@ from django.utils.text import slugify
 from webapp.bases.models import BaseModel
 from webapp.core.languages import describe
 from webapp.models.models import Model
-from webapp.models.selectors import Learned, lineage, read_report
+from webapp.models.selectors import Learned, lineage, other_models, read_report
 
 # Licences that the hub knows by these names; others are given in full.
 KNOWN_LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "llama3"}
@@ -22,7 +22,15 @@ ROLES = {
     "target": "learned",
     "parallel": "learned, translations",
     "instructions": "learned, instructions",
+    "preferences": "learned, preferences",
+    "related": "learned, related language",
+    "dictionary": "learned, dictionary",
     "protected": "protected against forgetting",
+}
+OTHERS = {
+    "instruct": "the base's instruction-tuned sibling",
+    "donor": "donor of tokens and their rows",
+    "models": "merged with",
 }
 MOST_SAMPLES = 4
 
@@ -180,6 +188,11 @@ def _lineage(model: Model, learned: list[Learned]) -> str:
         f"- Base: {base.name} (licence: {base.licence or 'not stated'}"
         + (f"; tokenizer.json sha256 `{hashed}`)" if hashed else ")"),
     ]
+    for resource, other in other_models(model):
+        name, licence = (other.name, other.licence) if other else ("not known now", "")
+        lines.append(
+            f"- Model, {OTHERS[resource]}: {name} (licence: {licence or 'not stated'})"
+        )
     for corpus in learned:
         version = corpus.version
         licence = version.dataset.licence if version else ""

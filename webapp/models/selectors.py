@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.files.storage import default_storage
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
+from training.spec import Data
+from webapp.bases.models import BaseModel
 from webapp.core import files, languages
 from webapp.datasets.models import DatasetVersion
 from webapp.models.models import Model
 
 SORTS = {"newest": "-created_at", "oldest": "created_at", "name": "name"}
-ROLES = ("target", "parallel", "instructions", "protected")
+# Every role of data, in the order in which a job reads them, what is protected last.
+ROLES = (
+    *(role.name for role in fields(Data) if role.name != "protected"),
+    "protected",
+)
+# Other models that a job takes from, beside its base.
+RESOURCES = ("instruct", "donor", "models")
 
 
 def search_models(
@@ -72,6 +80,26 @@ def lineage(model: Model) -> list[Learned]:
         )
         for role, corpus in corpora
     ]
+
+
+def other_models(model: Model) -> list[tuple[str, BaseModel | None]]:
+    """(resource, model) of each other model that the job took from; None where it is not
+    registered any more."""
+    given = model.job.spec.get("resources") or {}
+    folders = [
+        (name, folder)
+        for name in RESOURCES
+        for folder in (given.get(name) if name == "models" else [given.get(name)]) or ()
+        if folder
+    ]
+    known = {
+        base.folder: base
+        for base in BaseModel.objects.filter(
+            workspace=model.workspace_id,
+            folder__in=[folder for _name, folder in folders],
+        ).order_by(F("deleted_at").asc(nulls_last=True))
+    }
+    return [(name, known.get(folder)) for name, folder in folders]
 
 
 def tokenizer_folder(model: Model) -> Path:

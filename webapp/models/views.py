@@ -168,6 +168,7 @@ def _card(row: Model, form: NameForm) -> dict[str, Any]:
         "languages": by_language(row.job),
         "ribbons": before_and_after(row),
         "learned": selectors.lineage(row),
+        "others": selectors.other_models(row),
         "adapter_base": selectors.adapter_base(row),
         "loading": card.loading(card.folder_name(row)),
         "name_form": form,

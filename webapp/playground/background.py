@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
-Application = Callable[[dict[str, Any], Callable, Callable], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 

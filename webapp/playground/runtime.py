@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 from django.conf import settings
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext_lazy as _
 
 TIMEOUT = httpx.Timeout(10.0, read=300.0)  # loading a large model takes its time
 
-UNREACHABLE = (
+UNREACHABLE = _(
     "The chat service does not answer. It may still be starting; try again in a minute. "
     "If it stays so, the operator can see why in its log."
 )
@@ -50,7 +51,7 @@ def stream_answer(
                     raise RuntimeRefusal(_sentence(answer))
                 yield from _pieces(answer)
     except httpx.HTTPError as problem:
-        raise RuntimeRefusal(UNREACHABLE) from problem
+        raise RuntimeRefusal(str(UNREACHABLE)) from problem
 
 
 def _pieces(answer: httpx.Response) -> Iterator[str]:
@@ -68,4 +69,4 @@ def _sentence(answer: httpx.Response) -> str:
     try:
         return answer.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):
-        return UNREACHABLE
+        return str(UNREACHABLE)

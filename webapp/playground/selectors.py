@@ -15,14 +15,12 @@ from webapp.workspaces.models import Membership
 class ChatModel:
     """A model to chat with, and the base it came from.
 
-    `id` and `base` are ids of the chat runtime; `prompts` to try are in `language`.
+    `id` and `base` are ids of the chat runtime; `prompts` are questions to try.
     """
 
     id: str
     name: str
     base: str
-    base_name: str
-    language: str
     prompts: tuple[str, ...]
 
 
@@ -38,7 +36,7 @@ def chat_models(user_id: str, slug: str) -> list[ChatModel]:
         ).exists():
             return []
         rows = Model.objects.filter(workspace__slug=slug, withdrawn_at=None)
-        return [_chat_model(row) for row in rows.select_related("target__base", "job")]
+        return [_chat_model(row) for row in rows.select_related("target", "job")]
     finally:
         close_old_connections()
 
@@ -65,7 +63,5 @@ def _chat_model(row: Model) -> ChatModel:
         id=str(row.id),
         name=row.name,
         base=f"base:{row.target.base_id}",
-        base_name=row.target.base.name,
-        language=row.language,
         prompts=tuple(row.job.spec.get("prompts", ()))[:4],
     )

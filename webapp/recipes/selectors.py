@@ -6,13 +6,15 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
+
 from webapp.recipes.catalogue import recipes
 from webapp.recipes.models import WorkspaceRecipe
 from webapp.recipes.reading import RecipeInvalid, parse
 from webapp.recipes.recipe import SECTIONS, Recipe
 from webapp.workspaces.models import Workspace
 
-CANNOT_READ = "This recipe was written for other settings than there are now: "
+CANNOT_READ = _("This recipe was written for other settings than there are now: %s")
 
 
 def recipes_of(workspace: Workspace) -> dict[str, Recipe]:
@@ -39,7 +41,7 @@ def read_row(row: WorkspaceRecipe) -> Recipe:
     except RecipeInvalid as problem:
         texts = ("summary", "when", "cost", "source", "checked")
         empty = dict.fromkeys(texts, "")
-        sentence = CANNOT_READ + problem.sentence
+        sentence = CANNOT_READ % problem.sentence
         recipe = Recipe(
             name=row.name, title=row.name, stages=(), unsupported=sentence, **empty
         )

@@ -13,8 +13,8 @@ from webapp.core.languages import (
     Language,
     describe,
     find,
-    fold,
     is_known,
+    meant,
     same_language,
 )
 from webapp.datasets.models import Dataset, Kind
@@ -29,27 +29,6 @@ LEARNED = (
     Kind.PREFERENCES,
 )
 ENGLISH = "en"
-
-
-def meant(text: str) -> list[Language]:
-    """Languages that a person may mean; one alone where there is no doubt.
-
-    A name that several languages share means the one with a tag of two letters (Swahili,
-    not one of its varieties); a text that is one language's tag and another's name ("ga")
-    is a question.
-    """
-    found = find(text)
-    folded = fold(text)
-    tagged = [language for language in found if folded == fold(language.tag)]
-    named = [
-        language
-        for language in found
-        if folded in (fold(language.name), fold(language.autonym))
-    ]
-    if len(named) > 1:
-        named = [language for language in named if len(language.tag) == 2] or named
-    exact = {language.tag: language for language in [*tagged, *named]}
-    return list(exact.values()) if len(exact) == 1 else found
 
 
 def is_in(dataset: Dataset, tag: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from webapp.datasets.models import Dataset, DatasetVersion
 from webapp.jobs.models import ALIVE, Host, Job, State
+from webapp.models.selectors import read_report
 from webapp.targets.models import LanguageTarget
 from webapp.targets.selectors import newest_versions
 from webapp.targets.specimens import specimen
@@ -72,12 +73,12 @@ def _card(
 
 def _bits(job: Job, when: str) -> float | None:
     """From the job's report: bits_per_byte.target.before or .after."""
-    return job.report.get("bits_per_byte", {}).get("target", {}).get(when)
+    return read_report(job.report)["target"][when]
 
 
 def _pieces(job: Job | None, when: str) -> range:
     """From the job's report: tokenizer.before or .after, tokens_per_word, times four."""
-    figures = job.report.get("tokenizer", {}).get(when, {}) if job else {}
+    figures = read_report(job.report)["tokenizer"][when] if job else {}
     return range(min(60, round(4 * (figures.get("tokens_per_word") or 0))))
 
 

@@ -1,4 +1,4 @@
-"""No document of a block sees another, whatever the model and its attention (bar P17)."""
+"""No document of a block sees another, whatever the model and its attention."""
 
 from __future__ import annotations
 

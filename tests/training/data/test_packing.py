@@ -68,7 +68,7 @@ def test_replay_has_its_share_of_bytes(tmp_path: Path) -> None:
 
 
 def test_every_arm_reads_the_same_text(tmp_path: Path) -> None:
-    """The order of the text is the same under another tokenizer (bar P23)."""
+    """The order of the text is the same under another tokenizer."""
 
     def order(folder: Path, tokenizer) -> str:
         packer = _packer(folder, tokenizer)
@@ -124,7 +124,7 @@ def test_what_is_only_read_carries_no_label(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cycle", [0, 5])
 def test_the_same_steps_have_the_same_text(tmp_path: Path, cycle: int) -> None:
-    """The first 100 batches of two arms at one seed (bar P23), of one whose shares
+    """The first 100 batches of two arms at one seed, of one whose shares
     change on the way, and after a resumption in the middle."""
     tokenizer = tiny.tokenizer(tiny.documents(30))
 

@@ -110,6 +110,23 @@ def test_a_configuration_that_lies_about_the_tie_is_refused() -> None:
         add(model, method="mean", seed=1)
 
 
+def test_rows_that_come_apart_on_the_way_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A library that grows the input matrix and leaves the head with the old one."""
+    model = made(tied=True)
+
+    def grow(size: int, **_: Any) -> None:
+        head = model.get_output_embeddings()
+        width = head.weight.shape[1]
+        model.set_input_embeddings(torch.nn.Embedding(size, width))
+        head.weight = torch.nn.Parameter(torch.zeros(size, width))
+
+    monkeypatch.setattr(model, "resize_token_embeddings", grow)
+    with pytest.raises(TokenizerMismatch, match="came apart"):
+        add(model, method="mean", seed=1)
+
+
 @pytest.mark.parametrize(
     ("existing", "highest", "multiple", "expected"),
     [(300, 305, 64, 320), (512, 400, 64, 512), (300, 319, 64, 320), (300, 320, 1, 321)],

@@ -68,6 +68,17 @@ def test_a_round_begins_with_the_mean_of_the_last() -> None:
     assert torch.allclose(made.weights["a"], start + 2)
 
 
+def test_every_branch_begins_with_empty_moments() -> None:
+    made = _branching()
+    weight = torch.nn.Parameter(made.weights["a"])
+    optimizer = torch.optim.AdamW([weight])
+    for step in range(1, 9):
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+        made.after_step(step, optimizer)
+        assert bool(optimizer.state) == (step not in made.ends)
+
+
 def test_three_branches_weigh_the_same() -> None:
     made = _branching(branches=3, rounds=1, total=3)
     start = made.weights["a"].clone()

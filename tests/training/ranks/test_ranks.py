@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from tests.training.ranks.together import (
     STOP_AFTER,
     WRONG,
 )
+from tests.training.ranks.two import run_both
 from training.data.packing import IGNORED, Batch
 from training.events import read_events
 from training.ranks import ALONE, messages
@@ -61,37 +59,8 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Together]:
     place = Place(folder / "place")
     for way in ("replicated", "sharded"):  # begun by one, ended by two
         trained(loop(place, folder / f"{way} to end", **COMMON), stop=STOP_AFTER)
-    run_both(folder)
+    run_both("tests.training.ranks.together", folder)
     return Together(folder, place)
-
-
-def run_both(folder: Path) -> None:
-    """Run tests/training/ranks/together.py as two processes."""
-    command = [sys.executable, "-m", "tests.training.ranks.together"]
-    processes = []
-    for rank in range(2):
-        environment = {
-            **os.environ,
-            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
-            **{"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"},
-            "GLOO_SOCKET_IFNAME": "lo",
-        }
-        with (folder / f"{rank}.log").open("wb") as log:
-            processes.append(
-                subprocess.Popen(
-                    [*command, str(rank), str(folder)],
-                    env=environment,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            )
-    try:
-        for rank, process in enumerate(processes):
-            code = process.wait(timeout=500)
-            assert code == 0, (folder / f"{rank}.log").read_text()[-3000:]
-    finally:
-        for process in processes:
-            process.kill()
 
 
 @pytest.mark.slow

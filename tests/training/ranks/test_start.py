@@ -22,8 +22,17 @@ from training.errors import ProcessDied, SpecInvalid, Stopped, TrainingError
 from training.events import read_events
 from training.families import load_model
 from training.ranks import start
-from training.run import StageContext
-from training.spec import ContinuePretraining, Device, JobSpec, Prepare
+from training.run import StageContext, check_inputs
+from training.settings.several_processes import check
+from training.spec import (
+    AlignPreferences,
+    ContinuePretraining,
+    Device,
+    JobSpec,
+    Prepare,
+    StageSettings,
+    TuneInstructions,
+)
 
 SETTINGS = ContinuePretraining(
     steps=4,
@@ -37,7 +46,7 @@ LOCK = "lock"
 STAGE = "01-continue_pretraining"
 
 
-def job(folder: Path, settings: ContinuePretraining, **device: object) -> JobSpec:
+def job(folder: Path, settings: StageSettings, **device: object) -> JobSpec:
     made = tiny.spec(folder, (Prepare(), settings), count=40, prompts=("қабар",))
     return replace(made, device=Device(kind="cpu", threads=1, **device))
 
@@ -155,7 +164,7 @@ def test_all_end_where_one_dies_and_with_the_engine(tmp_path: Path) -> None:
         running.kill()
 
 
-def context(folder: Path, settings: ContinuePretraining, **device: object):
+def context(folder: Path, settings: StageSettings, **device: object):
     made = job(folder, settings, **device)
     return tiny.context(made, settings, folder / "run")
 
@@ -178,6 +187,39 @@ def test_what_several_cannot_do_is_refused_with_a_way_out(
     with pytest.raises(SpecInvalid, match=f"{field}.*(set device|choose)"):
         start.decide(context(tmp_path, values, processes=2, sharing=sharing))
     assert start.decide(context(tmp_path, values, processes=1)) == (1, False)
+    # Before the first stage of the job begins, too.
+    with pytest.raises(SpecInvalid, match=field):
+        check_inputs(job(tmp_path, values, processes=2, sharing=sharing))
+    check_inputs(job(tmp_path, values, processes=1, sharing=sharing))
+
+
+@pytest.mark.parametrize(
+    ("settings", "processes", "possible"),
+    [
+        (TuneInstructions(batch_examples=5), 2, True),
+        (TuneInstructions(batch_examples=2), 3, False),
+        (AlignPreferences(batch_pairs=6), 3, True),
+        (AlignPreferences(batch_pairs=6), 4, False),
+    ],
+)
+def test_a_tuning_holds_the_whole_model_and_says_so(
+    tmp_path: Path, settings: StageSettings, processes: int, possible: bool
+) -> None:
+    """`sharded` is for the pretraining of the same job: it is no reason to refuse."""
+    made = context(tmp_path, settings, processes=processes, sharing="sharded")
+    if not possible:
+        for refused in (start.decide, lambda made: check(made.spec)):
+            with pytest.raises(SpecInvalid, match="processes.*choose at most"):
+                refused(made)
+        return
+    check(made.spec)
+    assert start.decide(made) == (processes, False)
+    events = tmp_path / "run" / "events.jsonl"
+    (said,) = [e["sentence"] for e in read_events(events)[0]]
+    assert "every process holds the whole model" in said
+    made = context(tmp_path / "b", settings, processes=processes)
+    assert start.decide(made) == (processes, False)
+    assert not (tmp_path / "b" / "run" / "events.jsonl").exists()
 
 
 def test_a_cpu_has_one_process_where_nothing_is_said(tmp_path: Path) -> None:
@@ -206,6 +248,16 @@ def test_gpus_decide_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("training.compute.device_memory", lambda _: 2**16)
     assert decided(batch_blocks=16) == (4, True)
     assert decided(batch_blocks=16, average_last=2) == (4, False)
+    for settings, size in (
+        (TuneInstructions(batch_examples=16), 4),
+        (TuneInstructions(batch_examples=3), 3),
+        (AlignPreferences(batch_pairs=8), 4),
+        (AlignPreferences(batch_pairs=6), 3),
+        (AlignPreferences(batch_pairs=1), 1),
+    ):
+        made = context(tmp_path, settings)
+        made.spec = replace(made.spec, device=Device(sharing="sharded"))
+        assert start.decide(made) == (size, False)
     with pytest.raises(SpecInvalid, match="shown 4"):
         start.decide(
             replace_device(context(tmp_path, replace(SETTINGS, batch_blocks=16)), 5)

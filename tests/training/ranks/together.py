@@ -31,20 +31,25 @@ SIZE, STOP_AFTER = 2, 4
 COMMON = {"batch_blocks": 5, "steps": 6, "evaluations": 2}
 REPLICATED: dict[str, dict[str, Any]] = {
     "full": {},
-    "lora": {"method": "lora"},
+    **{
+        method: {"method": method}
+        for method in ("lora", "rslora", "dora", "pissa", "olora", "loftq")
+    },
     "bottleneck": {"method": "bottleneck"},
-    "new_rows": {"trains": "new_rows"},
-    "lisa": {"trains": "lisa"},
+    **{trains: {"trains": trains} for trains in ("new_rows", "lisa", "half")},
     "average": {"average_last": 2},
     "branches": {"branches": 2},
+    "forgetting": {"forget_every_steps": 2},
 }
 SHARDED: dict[str, dict[str, Any]] = {
     "full": {},
     "untied": {"tied": False},
     "body": {"trains": "body"},
+    "embeddings": {"trains": "embeddings"},
     "layers": {"first_layers": 1.0, "modules": "attention"},
     "twice": {"gradient_checkpointing": "on"},
     "lora": {"method": "lora"},
+    "rslora": {"method": "rslora"},
     "lora and embeddings": {"method": "lora", "adapter_embeddings": "all"},
 }
 DROPOUT = {"method": "lora", "lora_dropout": 0.2}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.training import tiny
 from training.errors import EXIT_FAILED, MaterialMissing
 from training.events import read_events
 from training.run import run_job
@@ -73,9 +72,11 @@ def test_a_kept_tokenizer_needs_nothing() -> None:
 
 
 def test_a_job_is_refused_before_its_first_stage(tmp_path: Path) -> None:
-    stages = [Prepare(), ExtendVocabulary(initialisation="omp")]
-    assert run_job(tiny.spec(tmp_path, stages), tmp_path / "run") == EXIT_FAILED
+    spec = job("omp", Data())
+    spec = replace(spec, stages=(Prepare(), *spec.stages))
+    assert run_job(spec, tmp_path / "run") == EXIT_FAILED
     events, _ = read_events(tmp_path / "run/events.jsonl")
-    assert [event["kind"] for event in events][-1] == "failed"
+    assert not any(event["kind"] == "stage_started" for event in events)
+    assert events[-1]["kind"] == "failed"
     assert events[-1]["code"] == "material_missing"
     assert not list((tmp_path / "run").glob("stages/*"))

@@ -144,7 +144,7 @@ def _first_texts(
 def test_arms_of_one_seed_read_the_same(
     job: JobSpec, tmp_path: Path, settings: ContinuePretraining
 ) -> None:
-    """Bar P23: the hash of the text of the first 100 batches."""
+    """The hash of the text of the first 100 batches."""
 
     def digest(name: str, of: JobSpec, settings: ContinuePretraining) -> str:
         texts = "\n".join(_first_texts(of, tmp_path / name, settings))

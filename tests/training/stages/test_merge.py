@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -165,6 +165,30 @@ def test_a_lost_head_is_refused(merged):
         merging.verify_folder(folder, words, TEXTS, expected)
 
 
+def test_with_a_large_vocabulary_the_last_tokens_are_compared(merged, monkeypatch):
+    folder, words, _ = merged
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    ids = merging.encode(words, TEXTS)
+    whole = merging.measure(model, ids)
+    rows = whole.input_rows
+    monkeypatch.setattr(merging, "LOGITS_COMPARED", 3 * rows * len(ids))
+    last = merging.measure(model, ids)
+    for all_tokens, some in zip(whole.logits, last.logits, strict=True):
+        assert len(all_tokens) > 3 and some.shape == (3, rows)
+        # Not a part of the whole, which would stay with it.
+        assert some.untyped_storage().nbytes() == 4 * 3 * rows
+        assert torch.equal(all_tokens[-3:], some)
+    assert merging.verify_folder(folder, words, TEXTS, last) == 0
+    # What the first token is changes all that follow.
+    weights = load_file(folder / "model.safetensors")
+    name = next(n for n in weights if "embed_tokens" in n)
+    for row in {text[0] for text in ids}:
+        weights[name][row] += 1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ReloadDiffers, match="logits"):
+        merging.verify_folder(folder, words, TEXTS, last)
+
+
 def test_a_stale_generation_config_is_refused(merged):
     folder, words, expected = merged
     path = folder / "generation_config.json"
@@ -205,6 +229,25 @@ def test_another_tokenizer_is_refused(merged):
 
 
 @pytest.mark.slow
+def test_a_merge_that_loses_what_was_learned_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model, _, form = saved_base(tmp_path)
+    saved_adapter(tmp_path, model, form)
+
+    def lossy(model, adapter: Path, ids: list[list[int]]):
+        tuned = PeftModel.from_pretrained(model, str(adapter))
+        learned = merging.measure(tuned, ids)
+        return tuned.unload(), learned  # taken off, and not added to the weights
+
+    monkeypatch.setattr(merging, "_merged", lossy)
+    with pytest.raises(ReloadDiffers, match="The merged model gives other logits"):
+        merging.merge_adapter(
+            base=tmp_path / "base", adapter=tmp_path / "adapter", into=tmp_path / "into"
+        )
+    assert not (tmp_path / "into").exists()
+
+
 def test_a_bfloat16_base_stays_bfloat16(tmp_path: Path):
     model, words, form = saved_base(tmp_path, dtype=torch.bfloat16)
     saved_adapter(tmp_path, model.float(), form)

@@ -40,6 +40,15 @@ def examples() -> list[Example]:
     ]
 
 
+def test_the_first_token_of_an_example_is_not_predicted_from_the_one_before() -> None:
+    """Plain text has a label on its first token, and in a row another text before it."""
+    texts = [Example([n, n + 1, n + 2], [n, n + 1, n + 2], 3) for n in (10, 20)]
+    (row,) = pack(texts, 6, seed=1)
+    assert row.documents == [0, 0, 0, 1, 1, 1]
+    assert [row.labels[0], row.labels[3]] == [-100, -100]
+    assert row.labels[1:3] == row.input_ids[1:3]
+
+
 def test_every_token_is_in_one_row_and_no_row_is_too_long(examples):
     packed = pack(examples, 120, seed=1)
     assert len(packed) < len(examples)

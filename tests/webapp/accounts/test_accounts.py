@@ -109,6 +109,10 @@ def test_a_link_is_spent_by_the_form_and_not_by_looking(world: World) -> None:
     world.vera.refresh_from_db()
     assert world.vera.email == "amina@example.org"
     assert world.vera.check_password(NEW["password"])
+    with pytest.raises(Refusal):  # two forms that were open at once
+        services.use_sign_in_link(
+            token=link.token, email="v@x.org", name="V", password="another-word-3"
+        )
 
 
 def test_only_the_hash_of_a_link_is_kept(world: World) -> None:

@@ -190,6 +190,7 @@ def test_a_tokenizer_without_bytes_says_what_it_gives_up(tmp_path: Path) -> None
     assert sum(p["unknown"] for p in pieces) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tokenizer",
     [byte_level, byte_fallback, lambda: byte_fallback(False)],

@@ -41,3 +41,15 @@ def test_a_part_asked_for_after_the_session_ended_loads_the_page(world: World) -
     assert whole.status_code == 302 and whole["Location"].startswith("/sign-in/")
     known = world.client("vera").get(url, headers={"HX-Request": "true"})
     assert known.status_code == 200 and "HX-Refresh" not in known
+
+
+@pytest.mark.parametrize("who", ["vera", "charlie", "anonymous"])
+def test_every_answer_says_that_nothing_comes_from_outside(
+    world: World, who: str
+) -> None:
+    for url in (world.url("job-list"), "/nothing/here/", "/healthz"):
+        answer = world.client(who).get(url)
+        policy = answer.headers["Content-Security-Policy"]
+        scripts = next(p for p in policy.split("; ") if p.startswith("script-src"))
+        assert scripts == "script-src 'self'", (url, answer.status_code)
+        assert "default-src 'self'" in policy and "object-src 'none'" in policy

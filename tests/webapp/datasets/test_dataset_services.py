@@ -193,6 +193,32 @@ def test_a_reader_that_comes_back_late_changes_nothing(
     assert version.state == State.READY
 
 
+def test_a_reader_that_ends_after_the_next_overwrites_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = waiting(world)
+    services.claim_version()
+    real = versions.read
+    kept: list[tuple[Path, int]] = []
+
+    def overtaken(*arguments: object, **named: object) -> object:
+        monkeypatch.setattr(versions, "read", real)
+        DatasetVersion.objects.filter(id=version.id).update(reader=2)
+        services.read_version(version_id=version.id)
+        version.refresh_from_db()
+        rows = files.local_path(version.rows_file)
+        assert rows
+        kept.append((rows, rows.stat().st_ino))
+        return real(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(versions, "read", overtaken)
+    services.read_version(version_id=version.id)
+    (rows, inode), stored = kept[0], version.rows_file
+    version.refresh_from_db()
+    assert (version.state, version.rows_file) == (State.READY, stored)
+    assert rows.stat().st_ino == inode
+
+
 def test_whatever_goes_wrong_the_person_gets_an_answer(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,16 +236,22 @@ def test_whatever_goes_wrong_the_person_gets_an_answer(
 
 def test_a_file_belongs_to_one_dataset_of_its_workspace(world: World) -> None:
     used = upload(world)
+    seen_free = Upload.objects.get(id=used.id)
     services.create_dataset(
         workspace=world.workspace, name="x", languages=["sw"], uploads=[used]
     )
     used.refresh_from_db()
     foreign = upload(world)
-    for workspace, row in ((world.workspace, used), (world.elsewhere, foreign)):
+    for workspace, row in (
+        (world.workspace, used),
+        (world.workspace, seen_free),
+        (world.elsewhere, foreign),
+    ):
         with pytest.raises(Refusal):
             services.create_dataset(
                 workspace=workspace, name="y", languages=["sw"], uploads=[row]
             )
+    assert not Dataset.objects.filter(name="y").exists()
     unfinished = Upload.objects.create(workspace=world.workspace, name="b", size=5)
     for rows in ([], [unfinished]):
         with pytest.raises(Refusal):

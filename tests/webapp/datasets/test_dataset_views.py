@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from tests.webapp.world import World
 from webapp.datasets import rows as rows_module
 from webapp.datasets import services
+from webapp.datasets.forms import LanguageField
 from webapp.datasets.models import Dataset, DatasetVersion, Upload
 from webapp.datasets.selectors import newest
 
@@ -209,6 +210,12 @@ def test_files_and_uploads_by_the_form(world: World, tmp_path: Path) -> None:
     assert (dataset.name, dataset.languages) == ("b.txt", ["sw"])
     assert dataset.licence == "CC0"
     assert dataset.versions.get().uploads.count() == 2
+
+
+@pytest.mark.parametrize("tag", ["en", "sw", "ug", "ha", "to", "as", "ga", "zh-Hant"])
+def test_a_tag_is_taken_at_its_word(tag: str) -> None:
+    """Other languages are called En, Ha, To, As and Ga."""
+    assert LanguageField().clean(tag) == tag
 
 
 @pytest.mark.parametrize(

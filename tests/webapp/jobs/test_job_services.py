@@ -19,6 +19,7 @@ from tests.webapp.jobs.rows import (
 from training.spec import JobSpec
 from webapp.core.errors import Refusal
 from webapp.datasets.models import Kind
+from webapp.datasets.services import delete_dataset
 from webapp.jobs import services
 from webapp.jobs.example import launch_example
 from webapp.jobs.models import Job, State
@@ -111,6 +112,18 @@ def test_only_the_chosen_datasets_are_learned_from() -> None:
     assert spec.data.protected
 
 
+def test_a_dataset_put_away_is_not_learned_from() -> None:
+    target = make_whole_target()
+    pairs = target.datasets.get(kind=Kind.PARALLEL)
+    delete_dataset(dataset=pairs)
+    delete_dataset(dataset=target.protected.get())
+    spec = JobSpec.from_json(
+        launch_job(target=target, user=None, answers=Answers()).spec
+    )
+    assert len(spec.data.target) == 1
+    assert not spec.data.parallel and not spec.data.protected
+
+
 def test_a_gpu_host_changes_the_queue() -> None:
     host = make_host()
     host.devices = [{"kind": "cuda", "name": "GPU", "memory_bytes": 10**11}]
@@ -171,6 +184,7 @@ def test_a_base_that_is_not_ready_is_refused() -> None:
             "continue_pretraining.lora_rank",
         ),
         ({"overrides": {"merge": {"tolerance": "wide"}}}, "merge.tolerance"),
+        ({"overrides": {"extend_vocabulary": {"initialisation": "omp"}}}, "donor"),
     ],
 )
 def test_what_is_impossible_is_refused_at_its_field(
@@ -268,6 +282,8 @@ def test_a_control_reads_as_many_bytes_as_its_job_did() -> None:
     reading = stages["continue_pretraining"]
     assert (reading.epochs, reading.steps) == (3.25, 0)
     assert reading.minutes > 10_000  # the text ends it, not the clock
+    # 3.25 passes over some kilobytes, and the few minutes of the other stages.
+    assert 0 < control.predictions["seconds"] < 10 * 60
     assert reading.lora_rank == 8
     assert stages["tune_instructions"].steps == 40
     assert stages["extend_vocabulary"].method == "keep"

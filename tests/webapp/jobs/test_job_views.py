@@ -302,6 +302,16 @@ def test_the_plan_follows_the_answers(world: World, target: Any) -> None:
     assert "The plan appears when" in wrong
 
 
+@pytest.mark.parametrize("uuid", ["GPU-a,GPU-b", "GPU-a"])
+def test_memory_is_that_of_each_gpu(world: World, target: Any, uuid: str) -> None:
+    host = make_host()
+    host.devices = [{"kind": "cuda", "name": "H", "memory_bytes": 10**11, "uuid": uuid}]
+    host.save()
+    text = world.client("eve").get(world.url("job-plan"), answers(target))
+    several = "on each of 2 GPUs" in text.content.decode()
+    assert several is ("," in uuid)
+
+
 def test_an_unknown_recipe_shows_the_usual_one(world: World, target: Any) -> None:
     url = world.url("job-new")
     page = world.client("eve").get(url, {"target": target.id, "recipe": "<b>"})
@@ -455,6 +465,11 @@ def test_the_fragment_is_the_page_without_its_frame(world: World, target: Any) -
     for words in ("The loss became infinite.", "lower learning rate"):
         assert words in fragment
     assert "Kept: the stages that were finished" in fragment
+    retry, relaunch = 'class="button quiet" id="retry"', 'class="button" id="relaunch"'
+    assert retry in fragment and relaunch in fragment  # again would end as before
+    Job.objects.filter(id=job.id).update(retryable=True)
+    again = alice.get(world.url("job-live", job.id)).content.decode()
+    assert 'class="button" id="retry"' in again and relaunch not in again
     job.stages.update(state=JobStage.State.WAITING)
     nothing = alice.get(world.url("job-live", job.id)).content.decode()
     assert "No stage was finished" in nothing and "Kept:" not in nothing
@@ -476,6 +491,11 @@ def test_a_waiting_job_says_why(world: World, target: Any) -> None:
     assert "1 job is before it" in vera.get(url).content.decode()
     page = vera.get(world.url("job", early.id)).content.decode()
     assert "next to begin" in page
+    # A paused job is passed over, and so is one for other machines.
+    Job.objects.filter(id=early.id).update(desired=Desired.PAUSE)
+    assert "next to begin" in vera.get(url).content.decode()
+    Job.objects.filter(id=early.id).update(desired=Desired.RUN, queue="gpu")
+    assert "next to begin" in vera.get(url).content.decode()
 
 
 def test_a_paused_job_can_be_resumed_from_its_page(world: World, target: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from tests.webapp.jobs.rows import make_host, make_job, make_target
-from webapp.jobs import moves
+from webapp.jobs import edges, moves, reconciler
 from webapp.jobs.models import Attempt, Checkpoint, Desired, Job, JobEvent, State
 
 pytestmark = pytest.mark.django_db
@@ -135,6 +135,26 @@ def test_a_job_that_shall_not_run_is_not_claimed(desired: str) -> None:
     assert moves.claim_job(host=make_host(), queues=["cpu"], job_id=job.id) is None
 
 
+def test_a_paused_job_is_in_nobodys_way() -> None:
+    now = timezone.now()
+    make_job(desired=Desired.PAUSE, queued_at=now - timedelta(hours=1))
+    behind = make_job(queued_at=now)
+    assert moves.claim_job(host=make_host(), queues=["cpu"]) == behind
+
+
+def test_who_looked_before_somebody_else_claimed_gets_nothing() -> None:
+    """Where nothing is locked between the look and the claim, the UPDATE decides."""
+    job = make_job()
+    first, second = Job.objects.get(id=job.id), Job.objects.get(id=job.id)
+    assert edges.claim(first, make_host("anvil")) == 1
+    assert edges.claim(second, make_host("bellows")) == 0
+    job.refresh_from_db()
+    assert job.epoch == 1 and job.host is not None and job.host.name == "anvil"
+    # The one who looked before the job came back to the queue has an old epoch.
+    moves.finish_stopped(job_id=job.id, epoch=1)
+    assert edges.claim(second, make_host("bellows")) == 0
+
+
 def test_renewing_tells_what_people_want() -> None:
     job = make_job(R)
     assert moves.renew_lease(job_id=job.id, epoch=1) == "run"
@@ -254,6 +274,15 @@ def test_a_lost_lease_is_queued_again() -> None:
     assert (lost.state, lost.host, lost.lease_until) == (Q, None, None)
     assert healthy.state == R  # its lease still holds
     assert moves.reconcile() == 0
+
+
+def test_a_lease_that_was_renewed_after_the_look_is_left_alone() -> None:
+    job = make_job(R)
+    assert not reconciler._rescue(job.id, job.epoch)
+    job.refresh_from_db()
+    assert job.state == R
+    Job.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert reconciler._rescue(job.id, job.epoch)
 
 
 def test_what_keeps_killing_its_worker_is_failed_in_words() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from tests.webapp.jobs.rows import make_dataset, make_whole_target, make_workspace
 from webapp.bases.models import BaseModel
@@ -81,6 +82,10 @@ def test_models_that_are_given_reach_the_job() -> None:
     stranger = BaseModel.objects.create(
         workspace=make_workspace(), name="x", origin="folder", state="ready"
     )
-    for wrong in (str(stranger.id), "nonsense"):
+    coming = BaseModel.objects.create(workspace=target.workspace, state="waiting")
+    away = BaseModel.objects.create(
+        workspace=target.workspace, state="ready", deleted_at=timezone.now()
+    )
+    for wrong in (stranger.id, coming.id, away.id, "nonsense"):
         with pytest.raises(Refusal, match="not there"):
-            propose(target=target, answers=Answers(resources={"donor": wrong}))
+            propose(target=target, answers=Answers(resources={"donor": str(wrong)}))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ import yaml
 
 from tests.webapp.jobs.rows import make_dataset, make_target
 from tests.webapp.models.rows import make_model
+from training.spec import Data
+from webapp.bases.models import BaseModel
 from webapp.models.card import adapter_card, folder_name, model_card
 from webapp.models.models import Model
 
@@ -48,6 +51,26 @@ def test_the_card_says_what_it_is_and_came_from(model: Model) -> None:
         f'from_pretrained("{folder_name(model)}")',
     ):
         assert said in card, said
+
+
+def test_no_source_is_left_out(model: Model) -> None:
+    """Whatever a job learned from, and whatever models it took from, has its licence."""
+    rows = {
+        role.name: [{"path": "gone", "name": f"of {role.name}", "languages": ["sw"]}]
+        for role in fields(Data)
+    }
+    base = model.target.base
+    sibling = BaseModel.objects.create(
+        workspace=base.workspace, name="sibling", folder="/sibling", licence="llama3"
+    )
+    resources = {"instruct": sibling.folder, "donor": "", "models": ["/away"]}
+    model.job.spec = {"data": rows, "resources": resources}
+    card = model_card(model)
+    for role in rows:
+        assert f"of {role} (sw; licence: not stated; sha256" in card, role
+    assert "sibling: sibling (licence: llama3)" in card
+    assert "merged with: not known now (licence: not stated)" in card
+    assert "donor" not in card
 
 
 def test_a_known_licence_is_named_as_the_hub_names_it(model: Model) -> None:

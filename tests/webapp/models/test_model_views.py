@@ -16,6 +16,7 @@ from tests.webapp.models.rows import make_model, make_real_target
 from tests.webapp.world import World
 from training.spec import JobSpec
 from webapp.bases.models import BaseModel
+from webapp.bases.services import delete_base
 from webapp.core import files
 from webapp.jobs.models import Job
 from webapp.models.models import Model
@@ -78,6 +79,23 @@ def test_the_card_of_a_model(world: World, model: Model) -> None:
     assert (
         "Withdraw" not in page and "Rename" not in page and "Teach it more" not in page
     )
+
+
+def test_the_lineage_names_the_other_models(world: World, model: Model) -> None:
+    def page() -> str:
+        url = world.url("model", model.id)
+        return str(world.client("vera").get(url).content.decode())
+
+    assert "Other models" not in page()
+    sibling = BaseModel.objects.create(
+        workspace=world.workspace, name="Dada", folder="/sibling"
+    )
+    model.job.spec = {"resources": {"instruct": "/sibling", "models": ["/away"]}}
+    model.job.save()
+    assert f'href="{world.url("base", sibling.id)}"' in page()
+    assert "not known now" in page()
+    delete_base(base=sibling)
+    assert f'href="{world.url("base", sibling.id)}"' not in page() and "Dada" in page()
 
 
 def test_a_model_without_files_or_figures_still_has_a_card(

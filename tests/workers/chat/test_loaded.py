@@ -12,6 +12,8 @@ from training.data import romanise
 from training.errors import InputMissing
 from workers.chat.loaded import LoadedModels, as_taught
 
+pytestmark = pytest.mark.slow  # needs torch
+
 QUESTION = [{"role": "user", "content": "bako"}]
 SAMPLING = {"max_tokens": 4, "temperature": 0.0}
 

@@ -14,6 +14,8 @@ from workers.chat import catalogue
 from workers.chat.loaded import LoadedModels
 from workers.chat.server import make_app
 
+pytestmark = pytest.mark.slow  # needs torch
+
 TOKEN = {"Authorization": "Bearer secret"}
 ASK = {"model": "m", "messages": [{"role": "user", "content": "bako"}], "max_tokens": 5}
 

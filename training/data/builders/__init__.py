@@ -12,7 +12,7 @@ One small file per way, each with a function `build(material, dice)` that yields
     code_switch.py     questions with words of the other language in them
 
 `backtranslation.py` writes instructions for documents with the model itself;
-`mixing.py` says how much of each there is. To add a way: a file here, a line in BUILDERS
+`mixing.py` says how much of each there is. To add a way: a file here, a line in `builders`
 and a share in `training/settings/tune_instructions.py`.
 """
 

@@ -10,11 +10,8 @@ PASSAGE_CHARACTERS = 2_000
 BLOCK_CHARACTERS = 500
 LONGEST_DOCUMENT = 1_000_000  # characters; longer ones are cut at a line
 
-WAYS = {
-    "blank_lines": "A blank line ends a document",
-    "lines": "Every line is a document",
-    "passages": "Lines are joined to passages of about 2,000 characters",
-}
+# How lines make documents; what people read of each: webapp/datasets/words.py.
+WAYS = ("blank_lines", "lines", "passages")
 
 
 def guess_way(lines: list[str]) -> str:

@@ -196,7 +196,7 @@ def _reason_romanise() -> Reason:
             "The tokenizer has no byte fallback: letters of this script would be lost. "
             "Written in Latin letters, with a record to write it back, they are not."
         ),
-        "Purkayastha et al. 2023 (UROMAN); engine notes, section 11",
+        "Purkayastha et al. 2023 (UROMAN)",
     )
 
 
@@ -241,7 +241,7 @@ def _reason_prefer(situation: Situation) -> Reason:
             "There are %(n)s marked answers, enough to learn preferences after answering."
         )
         % {"n": f"{situation.preference_rows:,}"},
-        "SambaLingo 2024; engine notes: under 1,000 use answers only",
+        "SambaLingo 2024; that a thousand are enough is a judgement",
     )
 
 

@@ -32,6 +32,8 @@ LEARNING_SHARE_AT_LEAST = 0.5
 # ALMA and of "pinch of multilinguality": small instruction sets suffice).
 PRETRAINING_SHARE = 0.7
 STAGE_MINUTES_AT_LEAST = 0.05  # the least that the settings allow
+# The most that they allow: a stage with so many is ended by its text and not by the clock.
+UNTIMED_MINUTES = 100_000.0
 PRETRAINING_SHARE_TO_TRANSLATE = 0.6
 # Stages that share the time for answering, and how much of such a share a stage usually
 # needs; 1 where nothing is said. Distillation sees few snippets (Dobler 2025: 25 of 50
@@ -41,7 +43,7 @@ STAGE_WEIGHTS = {"distil_embeddings": 0.2, "align_preferences": 0.5}
 
 # --- Vocabulary ---------------------------------------------------------------
 # Two tokens per word are about 2.75 characters per token in an alphabet: from there on
-# extending gains little (engine notes, after GlossAPI and Yamaguchi 2024; a judgement).
+# extending gains little (a judgement, after GlossAPI and Yamaguchi 2024).
 GOOD_CHARACTERS_PER_TOKEN = 2.75
 # In scripts that write a syllable or a word with one character.
 GOOD_CHARACTERS_PER_TOKEN_DENSE = 1.2
@@ -126,7 +128,7 @@ TUNING: tuple[tuple[float, float, int, float], ...] = (
 )
 # About a thousand good examples lift general ability (Zhou et al. 2023, LIMA).
 ENOUGH_EXAMPLES = 1_000
-# Under 1,000 pairs preference tuning is not recommended (engine notes; Okapi).
+# Under 1,000 pairs preference tuning is not recommended (a judgement, after Okapi).
 ENOUGH_PREFERENCES = 1_000
 TRANSLATION_SHARE = 0.3
 TRANSLATION_SHARE_TO_TRANSLATE = 0.7
@@ -147,15 +149,22 @@ PROCESS_BYTES = 450 * MILLION
 TRAINER_BYTES = 80 * MILLION
 # An assumption; no GPU was at hand.
 CUDA_BYTES = 600 * MILLION
-# What the CPU's allocator holds beside what is kept: freed pieces that do not fit.
-KEPT_FREE_SHARE = 1.25
-# With additions it holds more such pieces, at most about as much as the passes keep and
-# no more than this: fitted to six runs, of which the same differ by 7 to 12 %.
-PIECES_BYTES = 330 * MILLION
+# What a CPU's allocator holds free between what a pass keeps, as a share of the outputs of
+# all matrices (webapp/jobs/planning/memory.py), by (with additions, layers twice). Counted
+# with mallinfo2 after forward passes of bases of 4, 33, 58 and 110 million.
+HOLES = {
+    (False, False): 0.5,
+    (False, True): 0.6,
+    (True, False): 2.2,
+    (True, True): 1.4,
+}
 # Logits of a chunk, their softmax and two gradients; two copies where nothing learns.
 LOGIT_COPIES, MEASURED_COPIES = 4, 2
 # Tokens and logits at once where text is measured (training/evaluation).
 MEASURED_AT_ONCE, MEASURED_LOGITS = 8_192, 2**26
+# Logits of the texts that are compared before and after saving (training/merging), four
+# texts of 400 characters: with additions, merged, rounded, read back.
+COMPARED_LOGITS, COMPARED_TOKENS, COMPARED_SIDES = 2**24, 1_600, 4
 FULL_CHECKPOINT_BYTES_PER_PARAMETER = 12
 CHECKPOINTS_KEPT = 2
 WEIGHT_BYTES_PER_PARAMETER = 4

@@ -10,9 +10,14 @@ same parts; the largest sum is what is needed.
     gradients      4 bytes for each number that learns
     optimizer      8 bytes for each number that learns, the two moments of AdamW
     activations    layers x tokens of a forward pass x what a layer keeps for a token
-                   (training/settings/forward_pass.py); on a CPU x 1.25 for what its
-                   allocator holds beside, and up to 0.33 GB more with additions
+                   (training/settings/forward_pass.py); on a CPU also what lies free
+                   between that: layers x tokens x the outputs of a layer's matrices x
+                   a share (constants.HOLES)
     logits         tokens at once x rows x 4 bytes x copies
+
+What lies free: a pass makes an output, keeps what follows from it and frees it; a smaller
+piece that stays is put into the hole, and the rest is too small for the next output.
+Additions make three outputs for each matrix: the base's, their own and the sum.
 
 Measured against real runs on a CPU: bench/RESULTS.md, bench/memory.py. On a GPU it has
 not been measured. Standard library only.
@@ -178,10 +183,8 @@ def _learning(
     kept = bytes_of_a_token(base.shape, block, checkpointing=twice, **shares) * tokens
     if twice:
         kept += bytes_of_a_layer(base.shape, block, **shares) * tokens
-    kept *= 1.0 if gpu else c.KEPT_FREE_SHARE
-    if shares["rank"] and not gpu:
-        once = bytes_of_a_token(base.shape, block, **shares) * tokens
-        kept += min(c.PIECES_BYTES, once)
+    if not gpu:
+        kept += c.HOLES[not full, twice] * _outputs(base.shape, bfloat16) * tokens
     logits = min(tokens * base.rows, max(LOGITS_AT_ONCE[device], base.rows))
     return {
         "process": c.CUDA_BYTES if gpu else c.PROCESS_BYTES,
@@ -191,6 +194,13 @@ def _learning(
         "activations": kept,
         "logits": logits * FLOAT * c.LOGIT_COPIES,
     }
+
+
+def _outputs(shape: Shape, bfloat16: bool) -> float:
+    """Bytes that the matrices of all layers put out for a token: queries, keys, values
+    and output, gate, up and down."""
+    numbers = 3 * shape.width + 2 * (shape.key_width + shape.feed_forward)
+    return numbers * shape.layers * FLOAT * (0.5 if bfloat16 else 1.0)
 
 
 def _measuring(base: Base, learned: int, gpu: bool) -> Parts:
@@ -208,12 +218,14 @@ def _measuring(base: Base, learned: int, gpu: bool) -> Parts:
 
 
 def _saving(base: Base, learned: int, gpu: bool) -> Parts:
-    """While a model is written and read back: it is there twice, and the optimizer."""
+    """While a model is written and read back: it is there twice, and the optimizer;
+    before and after, the logits of the same texts are compared."""
+    compared = min(c.COMPARED_LOGITS, c.COMPARED_TOKENS * base.rows)
     return {
         "process": c.CUDA_BYTES if gpu else c.PROCESS_BYTES,
         "weights": 2 * FLOAT * base.parameters,
         "gradients": 0,
         "optimizer": 2 * FLOAT * learned,
         "activations": 0,
-        "logits": 0,
+        "logits": compared * FLOAT * c.COMPARED_SIDES,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.spec import StageSettings
+from training.spec import StageSettings, share_of_one
 from webapp.jobs.planning import constants as c
 from webapp.jobs.planning import memory
 from webapp.jobs.planning.situation import Situation
@@ -27,16 +27,17 @@ def overhead_seconds(situation: Situation) -> float:
 
 def predict(situation: Situation, stages: Sequence[StageSettings]) -> dict[str, float]:
     """`seconds`, `memory_bytes` with its parts (`memory_process` and so on, by
-    memory.PARTS), `disk_bytes`, `tokens_per_second`, `passes`."""
+    memory.PARTS) on each of `gpus`, `disk_bytes`, `tokens_per_second`, `passes`."""
     settings = {stage.stage: stage for stage in stages}
     parameters = situation.parameters + _new_weights(situation, settings)
     full = any(
         stage.stage == "continue_pretraining" and getattr(stage, "method", "") == "full"
         for stage in stages
     )
+    gpus = gpus_of_a_job(situation)
     needed = memory.parts(
         situation.passport,
-        stages,
+        [share_of_one(stage, gpus) for stage in stages],
         gpu=situation.gpu,
         device_bytes=largest_device(situation),
     )
@@ -46,11 +47,12 @@ def predict(situation: Situation, stages: Sequence[StageSettings]) -> dict[str, 
     disk = parameters * (
         checkpoint * c.CHECKPOINTS_KEPT + c.WEIGHT_BYTES_PER_PARAMETER * c.MODEL_COPIES
     ) + 2 * (situation.target_bytes + situation.protected_bytes)
-    minutes = sum(getattr(stage, "minutes", 0.0) for stage in stages)
+    learning = sum(_learning_seconds(situation, stage) for stage in stages)
     return {
-        "seconds": round(minutes * 60 + overhead_seconds(situation)),
+        "seconds": round(learning + overhead_seconds(situation)),
         "memory_bytes": sum(needed.values()),
         **{f"memory_{name}": size for name, size in needed.items()},
+        "gpus": gpus,
         "disk_bytes": int(disk),
         "tokens_per_second": round(tokens_per_second(situation)),
         "passes": round(passes(situation, stages), 1),
@@ -67,6 +69,16 @@ def largest_device(situation: Situation) -> float:
     return float(max(sizes, default=0))
 
 
+def gpus_of_a_job(situation: Situation) -> int:
+    """How many GPUs a job gets at least (a device may be several, `uuid` names them)."""
+    counts = [
+        len(device.get("uuid", "").split(","))
+        for device in situation.devices
+        if device.get("kind") == "cuda"
+    ]
+    return min(counts, default=1)
+
+
 def passes(situation: Situation, stages: Sequence[StageSettings]) -> float:
     """How often the target text is read in the time there is, at most the limit."""
     times = 0.0
@@ -77,6 +89,16 @@ def passes(situation: Situation, stages: Sequence[StageSettings]) -> float:
             seen = tokens_per_second(situation) * seconds * share
             times += min(seen / situation.target_tokens, getattr(stage, "epochs", seen))
     return times
+
+
+def _learning_seconds(situation: Situation, stage: StageSettings) -> float:
+    """The stage's minutes; where these end nothing, what its passes over the text take."""
+    minutes = getattr(stage, "minutes", 0.0)
+    if stage.stage != "continue_pretraining" or minutes < c.UNTIMED_MINUTES:
+        return minutes * 60
+    target = situation.target_tokens * getattr(stage, "epochs", 0.0)
+    read = target / max(0.01, 1 - getattr(stage, "replay_share", 0.0))
+    return read / tokens_per_second(situation)
 
 
 def _seconds_per_token(situation: Situation, *, operations: int) -> float:

@@ -88,7 +88,7 @@ def block_and_batch(situation: Situation, minutes: float) -> tuple[int, int]:
         block = min(block, c.SHORT_BLOCK)
     block = max(32, min(block, situation.positions))
     by_time = predictions.tokens_per_second(situation) * minutes * 60
-    by_text = situation.target_tokens * passes(situation) or by_time
+    by_text = situation.target_tokens * most_passes(situation) or by_time
     most = min(by_time, by_text) / c.STEPS_AT_LEAST
     batch = int(max(4, min(tokens, most) // block))
     return block, batch
@@ -128,7 +128,7 @@ def _blocks(situation: Situation, minutes: float) -> list[Choice]:
     ]
 
 
-def passes(situation: Situation) -> float:
+def most_passes(situation: Situation) -> float:
     """The most passes over the text, by how many bytes there are for each weight."""
     return by_size(c.PASSES, situation.target_bytes / situation.parameters)[0]
 
@@ -138,13 +138,13 @@ def readable_tokens(situation: Situation) -> int:
     what the minutes suffice for."""
     seconds = situation.minutes * 60 * c.PRETRAINING_SHARE * (1 - c.REPLAY_SHARE)
     by_time = predictions.tokens_per_second(situation) * seconds
-    return int(min(situation.target_tokens * passes(situation), by_time))
+    return int(min(situation.target_tokens * most_passes(situation), by_time))
 
 
 def _passes(situation: Situation) -> Choice:
     return Choice(
         f"{STAGE}.epochs",
-        passes(situation),
+        most_passes(situation),
         _("A limit: more passes over so little text are learning by heart."),
         c.PASSES_SOURCE,
     )

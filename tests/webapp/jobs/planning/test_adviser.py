@@ -25,6 +25,7 @@ SMOL = {"parameters": 135 * MB, "positions": 2_048, "rows": 49_152}
 ONE = {"parameters": 1_240 * MB, "positions": 131_072, "rows": 128_256, "tied": True}
 SEVEN = {"parameters": 7 * BILLION, "positions": 4_096, "rows": 32_000}
 CHAT = SEVEN | {"chat_template": True}
+SMALL_CHAT, SMOL_CHAT = (base | {"chat_template": True} for base in (SMALL, SMOL))
 BLIND = SMALL | {"byte_fallback": False}
 CPU = ({"kind": "cpu", "name": "laptop", "memory_bytes": 16 * GB},)
 LITTLE_GPU = ({"kind": "cuda", "name": "T4", "memory_bytes": 16 * GB},)
@@ -170,6 +171,7 @@ CASES = [
         KEEP,
         False,
     ),
+    Case("sw-pairs", of(SMALL, "sw", 5 * MB, 1.7, parallel_rows=5_000), KEEP, False),
     Case("sw-write", of(SMALL, "sw", 5 * MB, 1.7, goal="write"), KEEP, False),
     # --- Without text ---
     Case(
@@ -222,6 +224,8 @@ CASES = [
         None,
         "no byte fallback",
     ),
+    Case("small-instruct-base", of(SMOL_CHAT, "sw", 2 * MB, 1.7), LORA_KEEP, None),
+    Case("tiny-instruct-base", of(SMALL_CHAT, "sw", 2 * MB, 1.7), KEEP, None),
     Case("no-byte-fallback-latin", of(BLIND, "sw", 2 * MB, 1.7), KEEP, False),
 ]
 

@@ -21,7 +21,7 @@ from training.spec import (
     tokens_at_once,
     wants_checkpointing,
 )
-from webapp.jobs.planning import memory
+from webapp.jobs.planning import constants, memory
 
 ROOT = Path(__file__).resolve().parents[4]
 # A base of 58 million numbers, as read_passport describes it.
@@ -64,18 +64,47 @@ def test_activations_follow_layers_and_tokens() -> None:
         return parts(**settings)["activations"]
 
     assert kept(batch_blocks=8) == pytest.approx(2 * kept(batch_blocks=4), rel=1e-6)
-    assert kept(gradient_checkpointing="on") < kept() / 4
+    # A quarter on a GPU; on a CPU as much lies free as without.
+    assert kept(gradient_checkpointing="on") < 0.4 * kept()
     assert parts(precision="bfloat16")["weights"] > parts()["weights"]
     # A pass takes no more than is kept at once, however large the batch is.
     large = [kept(batch_blocks=n) for n in (64, 128)]
-    assert large[0] == large[1] < 1.3 * 2**30
+    assert large[0] == large[1] < 1.4 * 2**30
+
+
+def test_what_lies_free_follows_the_outputs_of_matrices() -> None:
+    """On a CPU alone, more of it with additions, and for every layer of a model whose
+    layers are computed twice, which keep next to nothing."""
+    stage = {"block_tokens": 256, "batch_blocks": 8, "precision": "float32"}
+
+    def free(gradient_checkpointing: str = "off", **settings: Any) -> float:
+        settings |= {"gradient_checkpointing": gradient_checkpointing}
+        learning = [ContinuePretraining(**stage, **settings)]
+        cpu = memory.parts(PASSPORT, learning)["activations"]
+        return cpu - memory.parts(PASSPORT, learning, gpu=True)["activations"]
+
+    # Queries, keys, values, output; gate, up, down.
+    outputs = 8 * 256 * 8 * 4 * (4 * 512 + 2 * 1_376 + 512)
+    lora: dict[str, Any] = {"method": "lora", "lora_rank": 16}
+    for twice in (False, True):
+        setting = "on" if twice else "off"
+        for additions, method in enumerate(({}, lora)):
+            share = constants.HOLES[bool(additions), twice]
+            expected = pytest.approx(share * outputs, rel=1e-6)
+            assert free(setting, **method) == expected
+    assert free(**lora) > 2 * free()
 
 
 def test_the_fullest_moment_counts() -> None:
     """With nothing learned at once, reading a large model back needs most."""
     large = {**PASSPORT, "parameters": 2 * 10**9, "layers": 80}
     settings = {"method": "lora", "gradient_checkpointing": "on", "batch_blocks": 1}
-    assert parts(large, **settings)["weights"] == 8 * large["parameters"]
+    saving = parts(large, **settings)
+    assert saving["weights"] == 8 * large["parameters"]
+    # The logits of the same texts with additions, merged, rounded and read back.
+    assert saving["logits"] == 4 * 4 * 2**24
+    few = {**large, "rows": 1_000}
+    assert parts(few, **settings)["logits"] == 4 * 4 * 1_600 * 1_000
     assert parts(large)["weights"] == 4 * large["parameters"]
 
 
@@ -146,18 +175,14 @@ def bench() -> ModuleType:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("case", "tolerance"), [("base-en full", 0.15), ("base-en lora", 0.2)]
-)
-def test_real_runs_need_what_was_predicted(
-    tmp_path: Path, case: str, tolerance: float
-) -> None:
-    """Peaks of whole processes. The same low-rank run was seen at 1,342 and 1,503 MB."""
+@pytest.mark.parametrize("case", ["base-en full", "base-en lora"])
+def test_real_runs_need_what_was_predicted(tmp_path: Path, case: str) -> None:
+    """Peaks of whole processes, under the settings of a worker."""
     script = bench()
     job = script.job(script.CASES[case], tmp_path)
     measured, _seconds = script.peak(job, tmp_path)
     predicted = script.predicted(job)["memory"]
-    assert predicted == pytest.approx(measured, rel=tolerance)
+    assert predicted == pytest.approx(measured, rel=0.15)
     # What the page said before: 16 bytes a number, a block of logits, 700 MB.
     before = 16 * 4_400_000 + 256 * 3_072 * 12 + 700e6
-    assert before != pytest.approx(measured, rel=tolerance)
+    assert before != pytest.approx(measured, rel=0.15)

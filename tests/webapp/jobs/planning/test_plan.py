@@ -13,6 +13,7 @@ from training.errors import SpecInvalid
 from training.spec import ContinuePretraining, ExtendVocabulary, TuneInstructions
 from webapp.jobs.planning.cautions import too_large
 from webapp.jobs.planning.plan import Plan, make_plan
+from webapp.jobs.planning.predictions import predict
 from webapp.jobs.planning.situation import GOALS, Situation
 from webapp.recipes.catalogue import recipes
 from webapp.recipes.reading import parse
@@ -222,6 +223,26 @@ def test_few_tokens_and_new_pieces_are_warned_of_unless_the_tokenizer_is_kept() 
     assert not any(words in warning for warning in kept.warnings)
     # Where letters are cut into bytes, new pieces pay at once.
     assert not any(words in warning for warning in plan_of(KAZAKH).warnings)
+
+
+def test_of_several_gpus_each_computes_a_part() -> None:
+    """Activations become fewer, what every GPU holds does not."""
+
+    def predicted(*uuids: str) -> dict[str, float]:
+        devices = tuple({**GPU[0], "uuid": uuid} for uuid in uuids)
+        small = replace(BENGALI, passport=HUNDRED, devices=devices)
+        return predict(small, [stage])
+
+    stage = ContinuePretraining(method="full", batch_blocks=6, block_tokens=512)
+    one, four = predicted("GPU-a"), predicted("GPU-a,GPU-b,GPU-c,GPU-d")
+    assert (one["gpus"], four["gpus"]) == (1, 4)
+    assert four["memory_activations"] < one["memory_activations"]
+    assert four["memory_optimizer"] == one["memory_optimizer"]
+    # The group that is left over may get the job.
+    assert predicted("GPU-a,GPU-b,GPU-c", "GPU-d") == one
+    # Of six blocks one of four takes two, as if it were alone with a batch of two.
+    stage = replace(stage, batch_blocks=2)
+    assert {**predicted("GPU-a"), "gpus": 4} == four
 
 
 def test_too_large_is_judged_only_by_known_memory() -> None:

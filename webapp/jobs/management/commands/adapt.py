@@ -37,8 +37,6 @@ from webapp.targets.services import create_target
 from webapp.workspaces.models import Workspace
 
 CANCELLED = 130  # the exit code of Ctrl-C
-
-
 ASK = "advised"  # in place of a recipe's name
 
 
