@@ -163,13 +163,17 @@ def find(query: str, limit: int = 12) -> list[Language]:
 def meant(text: str) -> list[Language]:
     """Languages that a person may mean; one alone where there is no doubt.
 
-    A name that several languages share means the one with a tag of two letters (Swahili,
-    not one of its varieties); a text that is one language's tag and another's name ("ga")
-    is a question.
+    A tag written as tags are is taken at its word: "ha" is Hausa, although a language is
+    called Ha. Another code of a language ("mon" of Mongolian) or another case ("Ha") that
+    is also a name is a question. A name that several languages share means the one with
+    a tag of two letters (Swahili, not one of its varieties).
     """
+    text = text.strip()
+    tagged = [describe(text)] if is_known(text) else []
+    if any(text in (language.tag, language.tag.lower()) for language in tagged):
+        return tagged
     found = find(text)
     folded = fold(text)
-    tagged = [language for language in found if folded == fold(language.tag)]
     named = [
         language
         for language in found

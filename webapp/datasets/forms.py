@@ -40,7 +40,7 @@ class LanguageField(forms.CharField):
             return ""
         if text.endswith(")") and languages.is_known(tag := text[:-1].split("(")[-1]):
             return languages.describe(tag).tag
-        found = languages.find(text)
+        found = languages.meant(text)
         if not found:
             raise forms.ValidationError(
                 _(
@@ -48,9 +48,7 @@ class LanguageField(forms.CharField):
                 ),
                 params={"text": text},
             )
-        # A tag is taken at its word: "en" is English, although a language is called En.
-        names = {found[0].tag, found[0].name, found[0].autonym}
-        if languages.fold(text) in map(languages.fold, names) or len(found) == 1:
+        if len(found) == 1:
             return found[0].tag
         raise forms.ValidationError(
             _("Which language is %(text)s? Perhaps %(perhaps)s."),

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 from webapp.core.access import WorkspaceRequest, for_role, own, owned
 from webapp.core.errors import Refusal
 from webapp.core.forms import asked_text
-from webapp.core.languages import describe, find
+from webapp.core.languages import describe, find, meant
 from webapp.core.undo import offer_undo
 from webapp.targets import selectors, services
 from webapp.targets.comparison import cuttings
@@ -69,8 +69,13 @@ def target_new(request: WorkspaceRequest) -> HttpResponse:
 @require_GET
 def language_search(request: WorkspaceRequest) -> HttpResponse:
     """Languages to choose from, for what is typed (?language=)."""
-    found = find(asked_text(request, "language"))
-    return render(request, "targets/_languages.html", {"languages": found})
+    asked = asked_text(request, "language")
+    likely = meant(asked)
+    context = {
+        "languages": find(asked),
+        "chosen": likely[0].tag if len(likely) == 1 else "",
+    }
+    return render(request, "targets/_languages.html", context)
 
 
 @for_role(Role.EDITOR)

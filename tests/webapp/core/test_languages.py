@@ -54,6 +54,39 @@ def test_the_beginning_of_a_name_finds_several() -> None:
     assert all(found.tag for found in languages.find("que"))
 
 
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        # Languages are called En, Ha, To, As, Ga, Ak and Ari.
+        *((tag, {tag}) for tag in ("en", "ha", "to", "as", "ga", "ak", "ari", "sw")),
+        (" ha ", {"ha"}),
+        ("zh-Hant", {"zh-Hant"}),
+        ("zh-hant", {"zh-Hant"}),
+        ("eng", {"en"}),  # another code of it, and no name
+        ("SW", {"sw"}),
+        ("Swahili", {"sw"}),
+        ("serbian", {"sr"}),
+    ],
+)
+def test_one_language_is_meant(text: str, tags: set[str]) -> None:
+    assert {found.tag for found in languages.meant(text)} == tags
+
+
+@pytest.mark.parametrize(
+    ("text", "among"),
+    [
+        ("Ha", {"ha", "haq"}),
+        ("EN", {"en", "enc"}),
+        ("mon", {"mn", "mnw"}),  # Mongolian by its longer code, Mon by name
+        ("kur", {"ku", "kuv"}),
+        ("swah", {"sw"}),
+    ],
+)
+def test_doubt_is_a_question(text: str, among: set[str]) -> None:
+    tags = {found.tag for found in languages.meant(text)}
+    assert len(tags) > 1 and among <= tags
+
+
 def test_thousands_are_known() -> None:
     assert len(languages._index()) > 7000
 

@@ -116,6 +116,8 @@ def test_a_withdrawn_model_is_not_linked(world: World, target: LanguageTarget) -
         ("ئۇيغۇرچە", "ug"),
         ("Uyghur", "ug"),
         ("zh-hant", "zh-Hant"),
+        ("ha", "ha"),  # a tag is taken at its word, although a language is called Ha
+        ("to", "to"),
     ],
 )
 def test_a_language_is_found_by_any_name(
@@ -134,7 +136,7 @@ def test_a_language_is_found_by_any_name(
     [
         ("", "Choose a language"),
         ("qqqqqqq", "No language"),
-        ("ga", "Which of these"),  # Irish by its tag, Ga by its name
+        ("Ga", "Which of these"),  # Irish by its tag, Ga by its name
         ("swah", "Which of these"),
     ],
 )
@@ -160,6 +162,14 @@ def test_suggestions_show_name_script_and_direction(world: World) -> None:
     many = world.client("vera").get(url, {"language": "kur"}).context["languages"]
     assert 1 < len(many) <= 12
     assert b"radio" not in world.client("vera").get(url, {"language": ""}).content
+
+
+def test_the_meant_language_is_chosen_and_others_are_offered(world: World) -> None:
+    url = world.url("language-search")
+    page = world.client("vera").get(url, {"language": "ga"}).content.decode()
+    assert 'value="ga" checked' in page and 'value="gaa">' in page
+    page = world.client("vera").get(url, {"language": "Ga"}).content.decode()
+    assert 'value="gaa">' in page and "checked" not in page
 
 
 def test_looking_up_works_without_a_script(world: World) -> None:
