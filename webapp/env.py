@@ -45,11 +45,13 @@ def names(name: str, default: str = "") -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
-def database(url: str, data: Path) -> dict[str, object]:
+def database(url: str, data: Path, *, idle_seconds: int = 60) -> dict[str, object]:
     """Django's database settings from a URL; without one, SQLite in the data folder.
 
     SQLite's options were measured: without WAL, immediate transactions, synchronous
-    NORMAL and a long timeout, two writers end in "database is locked".
+    NORMAL and a long timeout, two writers end in "database is locked". PostgreSQL ends a
+    transaction in which nothing happens for `idle_seconds`: a process that is stopped, or
+    cut off, within one would keep its job's row from everybody else for hours.
     """
     if not url:
         url = f"sqlite:///{data / 'db.sqlite3'}"
@@ -70,6 +72,9 @@ def database(url: str, data: Path) -> dict[str, object]:
         raise ImproperlyConfigured(
             f"DATABASE_URL must begin with postgresql:// or sqlite://, not {parts.scheme}://."
         )
+    query = dict(parse_qsl(parts.query))
+    idle = f"-c idle_in_transaction_session_timeout={idle_seconds}s"
+    options = f"{idle} {query.get('options', '')}"
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
@@ -79,5 +84,5 @@ def database(url: str, data: Path) -> dict[str, object]:
         "PORT": str(parts.port or ""),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": dict(parse_qsl(parts.query)),
+        "OPTIONS": {**query, "options": options.strip()},
     }

@@ -129,7 +129,6 @@ TEMPLATES = [
         },
     }
 ]
-DATABASES = {"default": env.database(env.text("DATABASE_URL"), DATA)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "sign-in"
@@ -194,6 +193,9 @@ LEASE_SECONDS = env.integer("MOTHERTONGUE_LEASE_SECONDS", 60)
 LEASE_RENEWAL_SECONDS = env.integer("MOTHERTONGUE_LEASE_RENEWAL_SECONDS", 10)
 SELF_FENCE_SECONDS = env.integer("MOTHERTONGUE_SELF_FENCE_SECONDS", 45)
 STOP_GRACE_SECONDS = env.integer("MOTHERTONGUE_STOP_GRACE_SECONDS", 30)
+DATABASES = {
+    "default": env.database(env.text("DATABASE_URL"), DATA, idle_seconds=LEASE_SECONDS)
+}
 # The program that runs a job; empty: this Python with `-m training`. A host may put a
 # launcher or a sandbox before it. SPEC.json and RUN_DIR are appended.
 ENGINE = env.text("MOTHERTONGUE_ENGINE")

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, InternalError, OperationalError, connection
 
 from webapp.jobs import moves
 from webapp.jobs.models import Desired, Job
@@ -22,7 +22,8 @@ from workers.progress import Mirror
 log = logging.getLogger(__name__)
 
 MIRROR_SECONDS = 2.0  # the database is told no more often than this
-DATABASE_AWAY = (OperationalError, InterfaceError)
+# An InternalError is how PostgreSQL says that it has ended an idle transaction.
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 
 Edge = Callable[..., bool]
 

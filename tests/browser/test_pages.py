@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -94,11 +95,11 @@ def pages(member: Visitor) -> dict[str, dict[str, Any]]:
     kinds: Counter[str] = Counter()
     while waiting:
         address = waiting.pop(0)
-        answer = open_whole(member, address)
-        page.set_viewport_size(NARROW)
-        facts = {"status": answer.status, "too_wide": page.evaluate(TOO_WIDE)}
-        page.set_viewport_size(WIDE)
-        found[address] = facts | page.evaluate(FACTS)
+        with opened(member, address) as answer:
+            page.set_viewport_size(NARROW)
+            facts = {"status": answer.status, "too_wide": page.evaluate(TOO_WIDE)}
+            page.set_viewport_size(WIDE)
+            found[address] = facts | page.evaluate(FACTS)
         for link in found[address]["links"]:
             parts = urlsplit(link)
             shown = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -113,12 +114,16 @@ def pages(member: Visitor) -> dict[str, dict[str, Any]]:
     return found
 
 
-def open_whole(visitor: Visitor, address: str) -> Any:
-    """Open a page and wait for the chat in it: left half loaded it complains."""
+@contextmanager
+def opened(visitor: Visitor, address: str) -> Iterator[Any]:
+    """Open a page with the chat in it, where it has one, and leave it."""
     answer = visitor.page.goto(address)
-    if visitor.page.locator("iframe.playground").count():
+    has_chat = bool(visitor.page.locator("iframe.playground").count())
+    if has_chat:
         journey.panel(visitor)
-    return answer
+    yield answer
+    if has_chat:
+        visitor.leave()
 
 
 # What is wider than a narrow window; nothing where the page does not scroll sideways.
@@ -218,18 +223,18 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(
 ) -> None:
     page = member.page
     for address in [a for a in pages if re.fullmatch(r"/w/\w+/(\w+/)?", a)]:
-        open_whole(member, address)
-        wanted = set(page.evaluate(NAMES, "main a.button, main button, nav a"))
-        reached: list[str] = []
-        for _step in range(300):  # the gallery's first section alone has 34 cards
-            page.keyboard.press("Tab")
-            name, is_seen = page.evaluate(FOCUSED)
-            if name is None:
-                break
-            assert is_seen, f"{address}: the focus on {name!r} cannot be seen"
-            reached.append(name)
-            if wanted <= set(reached):
-                break
+        with opened(member, address):
+            wanted = set(page.evaluate(NAMES, "main a.button, main button, nav a"))
+            reached: list[str] = []
+            for _step in range(300):  # the gallery's first section alone has 34 cards
+                page.keyboard.press("Tab")
+                name, is_seen = page.evaluate(FOCUSED)
+                if name is None:
+                    break
+                assert is_seen, f"{address}: the focus on {name!r} cannot be seen"
+                reached.append(name)
+                if wanted <= set(reached):
+                    break
         assert reached[0] == "Skip to the content", address
         assert wanted <= set(reached), f"{address}: {wanted - set(reached)}"
 
@@ -302,9 +307,9 @@ def test_pictures_of_the_main_pages(
     who = member.email.split("@")[0]
     for address in pages:
         if re.fullmatch(r"/(w/\w+/)?(\w+/)?", address):
-            open_whole(member, address)
             name = address.strip("/").replace("/", "-")
-            member.pictures(f"page-{who}-{name}", whole="chat" not in name)
+            with opened(member, address):
+                member.pictures(f"page-{who}-{name}", whole="chat" not in name)
 
 
 def test_a_running_job_is_cancelled_from_its_page(

@@ -36,3 +36,13 @@ def test_a_secret_may_lie_in_a_file(
     (tmp_path / "secret").write_text("quiet\n")
     monkeypatch.setenv(f"{NAME}_FILE", str(tmp_path / "secret"))
     assert env.text(NAME, "x") == "quiet"
+
+
+def test_what_the_address_asks_of_postgresql_is_kept() -> None:
+    url = "postgresql://me:se%40cret@db/house?sslmode=require&options=-c%20lock_timeout%3D5s"
+    found = env.database(url, Path(), idle_seconds=9)
+    assert found["PASSWORD"] == "se@cret"
+    assert found["OPTIONS"] == {
+        "sslmode": "require",
+        "options": "-c idle_in_transaction_session_timeout=9s -c lock_timeout=5s",
+    }

@@ -66,7 +66,8 @@ class use_database:
     """This process talks to another database while the context lasts."""
 
     def __init__(self, url: str, data: Path) -> None:
-        self.settings = env.database(url, data)
+        lease = int(SHORT["MOTHERTONGUE_LEASE_SECONDS"])
+        self.settings = env.database(url, data, idle_seconds=lease)
 
     def __enter__(self) -> None:
         self.before = connections.settings["default"]

@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from django.db import InternalError, connection, transaction
 
 from tests.workers.installation import Installation
 from webapp.jobs import moves
@@ -193,6 +194,28 @@ def test_a_stopped_worker_that_wakes_up_changes_nothing(
     installation.workers[1].terminate()
     installation.workers[1].wait(timeout=20)
     installation.wait_for(other, State.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    "installation",
+    [pytest.param("postgresql", marks=pytest.mark.service)],
+    indirect=True,
+)
+def test_who_stops_within_a_transaction_does_not_keep_the_job(
+    installation: Installation,
+) -> None:
+    job = installation.submit("steps:60")
+    worker = installation.start_worker("one")
+    installation.running_step(job, 5)
+    with pytest.raises(InternalError), transaction.atomic():
+        Job.objects.filter(id=job.id).update(step=1)  # and we hold its row
+        worker.kill()
+        worker.wait()
+        installation.start_worker("two")
+        installation.wait_until(lambda: len(installation.history(job, "begin")) == 2)
+        Job.objects.count()
+    connection.close()
+    installation.wait_for(job, State.SUCCEEDED)
 
 
 def test_two_workers_run_ten_jobs_once_each(installation: Installation) -> None:
