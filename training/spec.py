@@ -37,13 +37,14 @@ from training.settings.needs import named
 from training.settings.prepare import Prepare
 from training.settings.setting import StageSettings, build, setting
 from training.settings.several_processes import share_of_one
-from training.settings.tune_instructions import TuneInstructions
+from training.settings.tune_instructions import STEPS_TO_ANSWER, TuneInstructions
 
 __all__ = [
     "FLOAT",
     "KEPT_AT_ONCE",
     "LOGITS_AT_ONCE",
     "STAGES",
+    "STEPS_TO_ANSWER",
     "AlignPreferences",
     "ContinuePretraining",
     "Corpus",

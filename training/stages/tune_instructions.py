@@ -36,7 +36,7 @@ from training.evaluation.evaluator import Evaluator
 from training.generate import Generator
 from training.micro_batches import MicroBatches
 from training.ranks import Ranks, start
-from training.spec import TuneInstructions
+from training.spec import STEPS_TO_ANSWER, TuneInstructions
 from training.tuning import sft
 from training.tuning.instruction_material import collect
 from training.tuning.self_writing import SelfWriter, require_instructed
@@ -68,6 +68,7 @@ def train(context: StageContext, ranks: Ranks) -> dict[str, Any]:
     compute.seed_everything(context.spec.seed)
     adapters.check(adapters.Additions.of(settings), STAGE)
     model, tokenizer, stored, folder = load_start(context)
+    answers = bool(tokenizer.chat_template)
     form = prepare_chat(model, tokenizer)
 
     def writer() -> SelfWriter:
@@ -95,7 +96,7 @@ def train(context: StageContext, ranks: Ranks) -> dict[str, Any]:
         tuned = attach(context, model, form, device)
     with compute.memory_errors("The device ran out of memory while tuning."):
         plan, watcher, loss = _tune(
-            context, tuned, tokenizer, examples, device, began, ranks
+            context, tuned, tokenizer, examples, device, began, ranks, answers=answers
         )
     if watcher.stopped:
         raise Stopped
@@ -215,6 +216,20 @@ def note_losses(context: StageContext, found: instructions.Examples, kept: int) 
         )
 
 
+def note_few_steps(context: StageContext, steps: int, passes: int) -> None:
+    """Say so where the time is too short to learn to answer; `passes` are the steps of
+    all passes over the examples."""
+    wanted = min(STEPS_TO_ANSWER, passes)
+    if steps < wanted:
+        context.events.note(
+            f"There is time for only {steps} steps of learning to answer; a small model "
+            f"took about {wanted}, and repeats itself with fewer. Where that happens "
+            f"launch again with about {math.ceil(wanted / steps)} times the minutes, or "
+            "when the machine has less to do.",
+            level="warning",
+        )
+
+
 def _tune(
     context: StageContext,
     tuned: PeftModel,
@@ -223,8 +238,10 @@ def _tune(
     device: Any,
     began: float,
     ranks: Ranks,
+    *,
+    answers: bool,
 ) -> tuple[sft.Plan, Watcher, float]:
-    """Plan, order, train."""
+    """Plan, order, train; `answers`: the base has been taught to answer before."""
     settings = cast(TuneInstructions, context.settings)
     seed, batch = context.spec.seed, settings.batch_examples
     count = len(examples)
@@ -238,8 +255,10 @@ def _tune(
     ).point
     lengths = [len(example.input_ids) for example in examples]
     tokens, micro_batches = _passes(context, tuned, max(lengths), ranks)
+    path = context.work / "plan.json"
+    begins = not path.is_file()
     plan = sft.make_plan(
-        context.work / "plan.json",
+        path,
         tuned,
         sft.first_batches(examples, batch=batch, seed=seed),
         settings,
@@ -252,6 +271,9 @@ def _tune(
         micro_batches=micro_batches,
         ranks=ranks,
     )
+    if ranks.first and begins and not answers and not settings.steps:
+        passes = sft.steps_of_passes(settings, len(examples), batch)
+        note_few_steps(context, plan.steps, passes)
     order = sft.batch_order(lengths, batch=batch, steps=plan.steps, seed=seed)
     steps = [order[i : i + batch] for i in range(0, len(order), batch)]
     sizes = [

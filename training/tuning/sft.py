@@ -184,13 +184,17 @@ def make_plan(
             evaluations=evaluations,
             per_evaluation=now - before,
         )
-        passes = max(1, math.ceil(settings.epochs * examples / batch))
-        steps = min(steps, passes)
+        steps = min(steps, steps_of_passes(settings, examples, batch))
     plan = Plan(steps, evaluations, precision, seconds[precision], examples)
     plan = ranks.from_first(plan)  # each has a clock of its own
     if ranks.first:
         manifest.write_json(path, asdict(plan))
     return plan
+
+
+def steps_of_passes(settings: Paced, examples: int, batch: int) -> int:
+    """The steps of all passes over the examples."""
+    return max(1, math.ceil(settings.epochs * examples / batch))
 
 
 def first_batches(

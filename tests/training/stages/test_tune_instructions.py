@@ -365,6 +365,39 @@ def test_examples_are_no_longer_than_the_model_can_read(
         tune_instructions.run(context)
 
 
+@pytest.mark.parametrize(
+    ("steps", "passes", "times"),
+    [(105, 300, "2"), (10, 300, "20"), (199, 300, "2"), (200, 300, ""), (40, 40, "")],
+)
+def test_too_few_steps_to_learn_to_answer_are_said(
+    tmp_path: Path, steps: int, passes: int, times: str
+):
+    context = job(tmp_path, SETTINGS)
+    tune_instructions.note_few_steps(context, steps, passes)
+    said = [note["sentence"] for note in events_of(context, "note")]
+    assert len(said) == bool(times)
+    assert not times or f"about {times} times the minutes" in said[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answers", [False, True])
+def test_too_little_time_is_said_before_the_tuning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
+):
+    settings = dataclasses.replace(SETTINGS, steps=0, minutes=0.05, epochs=1_000.0)
+    context = job(tmp_path, settings)
+    if answers:
+        base = Path(context.spec.base)
+        tokenizer = families.load_tokenizer(base)
+        tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+        tokenizer.save_pretrained(base)
+    monkeypatch.setattr(tune_instructions, "STEPS_TO_ANSWER", 10**6)
+    tune_instructions.run(context)
+    notes = [note["sentence"] for note in events_of(context, "note")]
+    said = [note for note in notes if "steps of learning to answer" in note]
+    assert len(said) == (not answers), notes
+
+
 @pytest.mark.slow
 def test_costly_evaluations_become_fewer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

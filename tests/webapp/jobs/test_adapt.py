@@ -104,7 +104,9 @@ def test_files_come_into_the_job_by_role(base: Path, tmp_path: Path) -> None:
     asked += ["--dictionary", tmp_path / "words.tsv"]
     asked += ["--preferences", tmp_path / "better.jsonl"]
     parser = Command().create_parser("manage.py", "adapt")
-    job = _launch(vars(parser.parse_args([str(word) for word in asked])))
+    said: list[str] = []
+    job = _launch(vars(parser.parse_args([str(word) for word in asked])), said.append)
+    assert any("characters of text" in line for line in said), "the plan's warnings"
     data = JobSpec.from_json(job.spec).data
     assert [corpus.languages for corpus in data.related] == [("rw",), ("ln",)]
     assert [corpus.name for corpus in data.dictionary] == ["words.tsv"]

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from training.errors import SpecInvalid
 from training.spec import STAGES, StageSettings, stage_from_json
 from webapp.jobs.planning import (
+    answering,
     cautions,
     predictions,
     pretraining,
@@ -47,6 +48,30 @@ def make_plan(
     Raises SpecInvalid naming the field for a setting that is not possible.
     """
     overrides, advised = overrides or {}, advised or {}
+    stages, reasons = _stages(situation, recipe, overrides, advised)
+
+    def replan(minutes: float) -> list[StageSettings]:
+        longer = dataclasses.replace(situation, minutes=minutes)
+        return _stages(longer, recipe, overrides, advised)[0]
+
+    return Plan(
+        stages=tuple(stages),
+        reasons=reasons,
+        warnings=[
+            *cautions.warn(situation, stages),
+            *answering.warn(situation, stages, replan),
+        ],
+        predictions=predictions.predict(situation, stages),
+    )
+
+
+def _stages(
+    situation: Situation,
+    recipe: Recipe,
+    overrides: Overrides,
+    advised: Mapping[str, list[Choice]],
+) -> tuple[list[StageSettings], list[dict[str, Any]]]:
+    """The stages with all their settings, and the reason of each."""
     wanted = planned_stages(situation, recipe)
     for key in overrides:
         if key not in [known for known, _stage in wanted]:
@@ -72,12 +97,7 @@ def make_plan(
         for choice in choices.values():
             setting = f"{key}.{choice.setting.partition('.')[2]}"
             reasons.append(dataclasses.asdict(choice) | {"setting": setting})
-    return Plan(
-        stages=tuple(stages),
-        reasons=reasons,
-        warnings=cautions.warn(situation, stages),
-        predictions=predictions.predict(situation, stages),
-    )
+    return stages, reasons
 
 
 def planned_stages(
@@ -114,9 +134,9 @@ def split_minutes(
     if not (weights[True] and weights[False]):
         share = 1.0 if weights[False] else 0.0
     minutes = {}
-    for answering, part in ((False, share), (True, 1 - share)):
-        whole = sum(weights[answering].values())
-        for key, weight in weights[answering].items():
+    for answers, part in ((False, share), (True, 1 - share)):
+        whole = sum(weights[answers].values())
+        for key, weight in weights[answers].items():
             given = learning * part * weight / whole
             minutes[key] = max(c.STAGE_MINUTES_AT_LEAST, given)
     return minutes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from training.spec import StageSettings, share_of_one
@@ -91,14 +92,21 @@ def passes(situation: Situation, stages: Sequence[StageSettings]) -> float:
     return times
 
 
+def most_seconds(situation: Situation, stage: StageSettings) -> float:
+    """What the passes over the text take; without end for a stage that makes none."""
+    if stage.stage != "continue_pretraining":
+        return math.inf
+    target = situation.target_tokens * getattr(stage, "epochs", 0.0)
+    read = target / max(0.01, 1 - getattr(stage, "replay_share", 0.0))
+    return read / tokens_per_second(situation)
+
+
 def _learning_seconds(situation: Situation, stage: StageSettings) -> float:
     """The stage's minutes; where these end nothing, what its passes over the text take."""
     minutes = getattr(stage, "minutes", 0.0)
     if stage.stage != "continue_pretraining" or minutes < c.UNTIMED_MINUTES:
         return minutes * 60
-    target = situation.target_tokens * getattr(stage, "epochs", 0.0)
-    read = target / max(0.01, 1 - getattr(stage, "replay_share", 0.0))
-    return read / tokens_per_second(situation)
+    return most_seconds(situation, stage)
 
 
 def _seconds_per_token(situation: Situation, *, operations: int) -> float:

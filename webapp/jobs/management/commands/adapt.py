@@ -26,7 +26,7 @@ from webapp.datasets.words import left_out
 from webapp.jobs.models import Job, State
 from webapp.jobs.planning.plan import Overrides
 from webapp.jobs.planning.situation import GOALS
-from webapp.jobs.proposal import ADVISED, Answers
+from webapp.jobs.proposal import ADVISED, Answers, propose
 from webapp.jobs.services import launch_job
 from webapp.jobs.terminal import Say, model_folder, run_with_worker
 from webapp.recipes.catalogue import FIRST, launchable, recipes
@@ -136,7 +136,8 @@ def _migrate() -> None:
 
 
 def _launch(options: dict[str, Any], say: Say = lambda line: None) -> Job:
-    """Register what is named and launch; `say` is told what files were not taken."""
+    """Register what is named and launch; `say` is told what files were not taken, and
+    what could go wrong."""
     tags = [options["language"], options["protected_language"]]
     related = [tag for tag, _file in options["related"] or []]
     for tag in [*tags, *related]:
@@ -155,19 +156,21 @@ def _launch(options: dict[str, Any], say: Say = lambda line: None) -> Job:
     )
     recipe = _recipe(options["recipe"])
     base = register_folder(workspace=workspace, path=options["base"])
-    return launch_job(
-        target=_target(options, workspace, base, language, protected_language, say),
-        user=None,
-        answers=Answers(
+    asked: dict[str, Any] = {
+        "target": _target(options, workspace, base, language, protected_language, say),
+        "answers": Answers(
             minutes=options["minutes"],
             goal=options["goal"],
             faster=options["faster"],
             seed=options["seed"],
             resources=_resources(options, workspace),
         ),
-        recipe=recipe,
-        overrides=overrides_of(options["set"]),
-    )
+        "recipe": recipe,
+        "overrides": overrides_of(options["set"]),
+    }
+    for warning in propose(**asked).plan.warnings:
+        say(warning)
+    return launch_job(user=None, **asked)
 
 
 def _recipe(asked: str) -> str | Recipe:
