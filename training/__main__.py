@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         refusal = (
             problem
             if isinstance(problem, SpecInvalid)
-            else SpecInvalid(str(options.spec), f"cannot be read: {problem}")
+            else SpecInvalid("", f"{options.spec} cannot be read as a job: {problem}")
         )
         events = EventWriter(options.run_dir / "events.jsonl")
         events.write("failed", stage="", **refusal.as_dict())

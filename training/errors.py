@@ -41,14 +41,13 @@ class TrainingError(Exception):
 
 
 class SpecInvalid(TrainingError):
-    """A setting is outside its range; `field` names it ("stage.setting")."""
+    """A job asks for what cannot be; `field` names where ("stage.setting")."""
 
     code = "spec_invalid"
 
     def __init__(self, field: str, sentence: str) -> None:
-        super().__init__(f"{field}: {sentence}")
+        super().__init__(sentence)
         self.field = field
-        self.message = sentence
 
 
 class InputMissing(TrainingError):

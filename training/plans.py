@@ -20,7 +20,7 @@ def refuse_changed(stage: str, then: Mapping[str, Any], now: Mapping[str, Any]) 
         if then.get(name) != value:
             raise SpecInvalid(
                 f"{stage}.{name}",
-                "has changed since this run began; start a new job instead",
+                f"What {stage} began with has changed ({name}); start a new job instead.",
             )
 
 

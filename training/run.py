@@ -37,10 +37,9 @@ from training.errors import (
     TrainingError,
 )
 from training.events import EventWriter
-from training.order import check_order
 from training.settings import several_processes
 from training.settings.needs import refuse_absent
-from training.spec import Corpus, JobSpec, StageSettings
+from training.spec import Corpus, JobSpec, StageSettings, check_order
 from training.stages import stage_function
 
 log = logging.getLogger(__name__)
@@ -179,7 +178,7 @@ def check_inputs(spec: JobSpec) -> None:
     need or that several processes cannot do, or whose files are missing or have other
     contents than stated.
     """
-    check_order(spec)
+    check_order(spec.stages)
     refuse_absent(spec)
     several_processes.check(spec)
     if not Path(spec.base).is_dir():
@@ -210,8 +209,9 @@ def refuse_unnamed_sides(role: str, corpora: tuple[Corpus, ...]) -> None:
         if len(corpus.languages) != 2:
             raise SpecInvalid(
                 f"data.{role}",
-                f"{corpus.name or corpus.path} must name two languages, of the first and "
-                f"the second side; it names {len(corpus.languages)}",
+                f"{corpus.name or corpus.path} ({role}) must name two languages, of the "
+                f"first and the second side; it names {len(corpus.languages)}. Say which "
+                "they are, then launch again.",
             )
 
 
@@ -309,8 +309,8 @@ def refuse_other_settings(spec: JobSpec, index: int, final: Path) -> None:
     if changed:
         raise SpecInvalid(
             f"{spec.stages[index].stage}.{changed[0]}",
-            "is not what this stage was finished with in the run folder; give the "
-            "changed job a folder of its own",
+            f"{spec.stages[index].stage} was finished in the run folder with another "
+            f"{changed[0]}; give the changed job a folder of its own.",
         )
 
 

@@ -34,8 +34,9 @@ from training.settings.forward_pass import (
 from training.settings.merge import Merge
 from training.settings.merge_models import MergeModels
 from training.settings.needs import named
+from training.settings.order import check_order
 from training.settings.prepare import Prepare
-from training.settings.setting import StageSettings, build, setting
+from training.settings.setting import StageSettings, build, setting, unfit, unknown
 from training.settings.several_processes import share_of_one
 from training.settings.tune_instructions import STEPS_TO_ANSWER, TuneInstructions
 
@@ -61,13 +62,17 @@ __all__ = [
     "Shape",
     "StageSettings",
     "TuneInstructions",
+    "build",
     "bytes_of_a_layer",
     "bytes_of_a_token",
+    "check_order",
     "named",
     "shape_of",
     "share_of_one",
     "stage_from_json",
     "tokens_at_once",
+    "unfit",
+    "unknown",
     "wants_checkpointing",
 ]
 
@@ -206,14 +211,14 @@ class JobSpec:
     def from_json(cls, plain: dict[str, Any]) -> JobSpec:
         """Read a spec; raises SpecInvalid naming the field that is wrong."""
         if plain.get("format", FORMAT) != FORMAT:
-            raise SpecInvalid("format", f"must be {FORMAT}, not {plain['format']!r}")
+            raise SpecInvalid("format", f"The job's format must be {FORMAT}.")
         known = {field.name for field in dataclasses.fields(cls)}
         for name in plain:
             if name not in known:
-                raise SpecInvalid(name, "is not part of a job")
+                raise SpecInvalid(name, f"“{name}” is not part of a job.")
         for name in ("job", "language", "base", "data", "stages"):
             if name not in plain:
-                raise SpecInvalid(name, "is missing")
+                raise SpecInvalid(name, f"“{name}” is missing in the job.")
         values = dict(plain)
         values["data"] = _data(plain["data"])
         values["stages"] = tuple(stage_from_json(stage) for stage in plain["stages"])
@@ -228,7 +233,8 @@ def stage_from_json(plain: dict[str, Any]) -> StageSettings:
     values = dict(plain)
     name = values.pop("stage", None)
     if name not in STAGES:
-        raise SpecInvalid("stage", f"{name!r} is not one of {', '.join(STAGES)}")
+        known = ", ".join(STAGES)
+        raise SpecInvalid("stage", f"There is no stage “{name}”; there are {known}.")
     return build(STAGES[name], name, values)
 
 
@@ -236,7 +242,7 @@ def _resources(plain: dict[str, Any]) -> Resources:
     known = {field.name for field in dataclasses.fields(Resources)}
     for name in plain:
         if name not in known:
-            raise SpecInvalid(f"resources.{name}", "is not a resource")
+            raise SpecInvalid(f"resources.{name}", f"“{name}” is not a resource.")
     return Resources(**{**plain, "models": tuple(plain.get("models", ()))})
 
 
@@ -244,7 +250,7 @@ def _data(plain: dict[str, Any]) -> Data:
     roles = {}
     for role, corpora in plain.items():
         if role not in {field.name for field in dataclasses.fields(Data)}:
-            raise SpecInvalid(f"data.{role}", "is not a role of a corpus")
+            raise SpecInvalid(f"data.{role}", f"“{role}” is not a role of a corpus.")
         roles[role] = tuple(
             Corpus(**{**corpus, "languages": tuple(corpus["languages"])})
             for corpus in corpora

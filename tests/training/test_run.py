@@ -208,7 +208,7 @@ def test_the_command_refuses_a_bad_spec(
     path = tmp_path / "spec.json"
     path.write_text(json.dumps({"job": "j"}))
     assert main([str(path), str(tmp_path / "run")]) == errors.EXIT_FAILED
-    assert "language: is missing" in capsys.readouterr().err
+    assert "“language” is missing" in capsys.readouterr().err
     path.write_text("{")
     assert main([str(path), str(tmp_path / "run")]) == errors.EXIT_FAILED
     assert _events(tmp_path / "run")[-1]["code"] == "spec_invalid"
@@ -259,8 +259,11 @@ def test_pairs_name_the_language_of_both_sides(
     path = tmp_path / "rows.jsonl"
     path.write_text("")
     pairs = Corpus(str(path), "parallel", languages, name="Pairs")
-    with pytest.raises(errors.SpecInvalid, match=f"data.{role}.*Pairs must name two"):
+    with pytest.raises(
+        errors.SpecInvalid, match=rf"Pairs \({role}\) must name two"
+    ) as no:
         run.check_inputs(replace(job, data=Data(**{role: (pairs,)})))
+    assert no.value.field == f"data.{role}"
     pairs = replace(pairs, languages=("kk", "en"))
     run.check_inputs(replace(job, data=Data(**{role: (pairs,)})))
 

@@ -32,6 +32,7 @@ from training.errors import BaseUnsuitable, SpecInvalid
 from training.families import lora_experts, lora_targets
 from training.merging import is_tied
 from training.pretraining import selection
+from training.spec import STAGES, unfit
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -86,16 +87,22 @@ class Additions:
         )
 
 
+def _unfit(stage: str, setting: str, words: str) -> SpecInvalid:
+    return unfit(stage, STAGES[stage], setting, words)
+
+
 def check(additions: Additions, stage: str) -> None:
     """Refuse what cannot be done on this machine, before anything is loaded.
 
     Raises SpecInvalid naming the setting.
     """
     if additions.method not in LOW_RANK:
-        raise SpecInvalid(f"{stage}.method", f"{additions.method} adds nothing")
+        known = ", ".join(LOW_RANK)
+        raise _unfit(stage, "method", f"choose one of {known}")
     if additions.method == "qlora" and not _bitsandbytes_imports():
-        raise SpecInvalid(
-            f"{stage}.method",
+        raise _unfit(
+            stage,
+            "method",
             "qlora needs the library bitsandbytes, which this machine has not; choose "
             "lora, or loftq for a model that will be quantized",
         )
@@ -156,9 +163,11 @@ def _config(model: PreTrainedModel, additions: Additions, stage: str) -> LoraCon
 
     modules, experts = targets(model, additions)
     if not modules and not experts:
-        raise SpecInvalid(
-            f"{stage}.modules",
-            f"this model has no {additions.modules} modules in the chosen layers",
+        raise _unfit(
+            stage,
+            "modules",
+            f"this model has no {additions.modules} modules in the chosen layers; choose "
+            "all, or other layers",
         )
     if experts:
         _refuse_on_experts(additions, stage)
@@ -222,8 +231,9 @@ def targets(
 def _refuse_on_experts(additions: Additions, stage: str) -> None:
     """The experts of a mixture are one matrix of three dimensions."""
     if additions.method in (*FROM_WEIGHTS, "dora"):
-        raise SpecInvalid(
-            f"{stage}.method",
+        raise _unfit(
+            stage,
+            "method",
             f"{additions.method} cannot be made to the experts of this model; choose "
             "lora or rslora, or the modules “attention”",
         )

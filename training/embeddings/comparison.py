@@ -125,7 +125,10 @@ class Comparison:
     def __post_init__(self) -> None:
         for method in self.methods:
             if method not in METHODS:
-                raise SpecInvalid("methods", f"must be of {', '.join(METHODS)}")
+                known = ", ".join(METHODS)
+                raise SpecInvalid(
+                    "methods", f"There is no “{method}”; choose of {known}."
+                )
         for path in (self.text, self.protected, self.dictionary, self.parallel):
             if path is not None and not path.is_file():
                 raise InputMissing(f"The file {path} is not there.")
@@ -439,7 +442,8 @@ class Runner:
                 if stored.get(name) != value:
                     raise SpecInvalid(
                         name,
-                        f"was {stored.get(name)!r} here before; use another folder",
+                        f"The folder holds a comparison with another {name} "
+                        f"({stored.get(name)!r}); use another folder.",
                     )
 
 

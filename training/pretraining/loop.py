@@ -24,7 +24,7 @@ import torch
 
 from training import checkpoints, compute, forward_passes, manifest, optimisation
 from training.data.packing import Batch, Packer
-from training.errors import Diverged, SpecInvalid, Stopped
+from training.errors import Diverged, Stopped
 from training.evaluation.evaluator import Evaluator
 from training.events import EventWriter
 from training.head_loss import HeadLoss
@@ -225,10 +225,10 @@ class Pretraining:
             )
         if settings.branches > 1:
             if plan.steps < settings.branches * settings.rounds:
-                raise SpecInvalid(
-                    f"{STAGE}.rounds",
+                raise settings.unfit(
+                    "rounds",
                     f"{plan.steps} steps are too few for {settings.rounds} rounds of "
-                    f"{settings.branches} branches",
+                    f"{settings.branches} branches; choose fewer, or give more minutes",
                 )
             self.branching = Branching(
                 self.trained,

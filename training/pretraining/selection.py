@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from training.errors import SpecInvalid
 from training.families import layer_names
 from training.settings.continue_pretraining import ROWS
 from training.spec import ContinuePretraining
@@ -186,9 +185,10 @@ def of_settings(
     inside = [n for n in body if is_chosen(n, layers, numbers, settings.modules)]
     outside = [n for n in body if not n.startswith(tuple(f"{x}." for x in layers))]
     if not inside:
-        raise SpecInvalid(
-            f"{settings.stage}.modules",
-            f"this model has no {settings.modules} modules in the chosen layers",
+        raise settings.unfit(
+            "modules",
+            f"this model has no {settings.modules} modules in the chosen layers; choose "
+            "all, or other layers",
         )
     if trains == "embeddings":
         return Selection(model, always=matrices)
@@ -239,18 +239,19 @@ def _rows(
     inputs: str,
     outputs: str,
 ) -> dict[str, Sequence[int]]:
-    trains, field = settings.trains, f"{settings.stage}.trains"
+    trains = settings.trains
     if inputs == outputs and trains in ONE_SIDE:
-        raise SpecInvalid(
-            field,
+        raise settings.unfit(
+            "trains",
             f"{trains} needs a model whose input and output rows are two matrices; "
             "in this one they are the same, choose new_rows or embeddings",
         )
     if trains == "output_rows":
         return {}
     if not new_rows:
-        raise SpecInvalid(
-            field, f"{trains}: the tokenizer has no new tokens; choose embeddings"
+        raise settings.unfit(
+            "trains",
+            f"{trains} needs new tokens, and the tokenizer has none; choose embeddings",
         )
     if trains == "new_output_rows":
         return {outputs: new_rows}

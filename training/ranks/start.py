@@ -82,8 +82,8 @@ def decide(context: StageContext) -> tuple[int, bool]:
     if gpus and size > gpus:
         raise SpecInvalid(
             "device.processes",
-            f"{size} processes need as many GPUs, and the job is shown {gpus}; 0 takes "
-            "what there is",
+            f"{size} processes need as many GPUs, and the job is shown {gpus}; with "
+            "device.processes = 0 it takes what there is.",
         )
     if device.processes:
         refuse(settings, size, device.sharing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.errors import SpecInvalid
+from training.settings.mix_stages import LABEL as MIX_LABEL
 from training.settings.mix_stages import refuse_mix
 from training.settings.setting import StageSettings, setting
 
@@ -456,7 +456,7 @@ class ContinuePretraining(StageSettings):
     )
     mix_stages: str = setting(
         "",
-        "Stages of the mix",
+        MIX_LABEL,
         "For staged: parts of the way and the share of each source from there on, for "
         "example 0: text 0.75, protected 0.25; 0.6: interlinear 1. Sources: text, "
         "target, related, protected, parallel, interlinear, instructions.",
@@ -617,7 +617,7 @@ def refuse_combinations(settings: ContinuePretraining) -> None:
     """Raise SpecInvalid, naming the setting, for settings that contradict each other."""
 
     def refuse(name: str, sentence: str) -> None:
-        raise SpecInvalid(f"{settings.stage}.{name}", sentence)
+        raise settings.unfit(name, sentence)
 
     method, trains = settings.method, settings.trains
     if method != "full":

@@ -18,13 +18,20 @@ ROLES = ("target", "protected", "related", "parallel", "interlinear", "instructi
 TEXT = "text"
 
 
+EXAMPLE = "0: text 0.8, parallel 0.2; 0.5: text 1"
+SETTING, LABEL = "continue_pretraining.mix_stages", "Stages of the mix"
+
+
+def _unreadable(words: str) -> SpecInvalid:
+    return SpecInvalid(SETTING, f"“{LABEL}” ({SETTING}): {words}.")
+
+
 def read_stages(text: str) -> tuple[tuple[float, dict[str, float]], ...]:
     """Stages of a mix: "0: text 0.9, protected 0.1; 0.6: interlinear 1".
 
     Each begins at a part of the way (the first at 0) and gives every role's share;
     shares are made to add up to 1. Raises SpecInvalid with what is wrong.
     """
-    place = "continue_pretraining.mix_stages"
     stages: list[tuple[float, dict[str, float]]] = []
     for part in filter(str.strip, text.split(";")):
         start, colon, shares = part.partition(":")
@@ -37,21 +44,20 @@ def read_stages(text: str) -> tuple[tuple[float, dict[str, float]], ...]:
         except ValueError:
             colon = ""
         if not colon:
-            example = "0: text 0.8, parallel 0.2; 0.5: text 1"
-            raise SpecInvalid(place, f"cannot be read at {part!r}; write {example}")
+            raise _unreadable(f"it cannot be read at {part!r}; write {EXAMPLE}")
         for role, share in roles.items():
             if role not in (*ROLES, TEXT):
                 names = ", ".join((TEXT, *ROLES))
-                raise SpecInvalid(place, f"has no source {role!r}; there are {names}")
+                raise _unreadable(f"there is no source {role!r}; there are {names}")
             if not 0 <= share <= 1:
-                raise SpecInvalid(place, f"gives {role} the share {share:g}")
+                raise _unreadable(f"give {role} a share from 0 to 1, not {share:g}")
         if not sum(roles.values()) > 0:
-            raise SpecInvalid(place, f"has nothing to read from {begins:g} on")
+            raise _unreadable(f"say what is read from {begins:g} on")
         total = sum(roles.values())
         stages.append((begins, {role: roles[role] / total for role in roles}))
     starts = [start for start, _ in stages]
     if starts and (starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= 1):
-        raise SpecInvalid(place, "must begin at 0 and go up, below 1")
+        raise _unreadable("begin at 0 and go up, below 1")
     return tuple(stages)
 
 
@@ -59,15 +65,15 @@ def refuse_mix(settings: ContinuePretraining) -> None:
     """Raise SpecInvalid for a mix that says nothing or adds up to more than there is."""
     if settings.curriculum == "staged":
         if not read_stages(settings.mix_stages):
-            raise SpecInvalid(
-                f"{settings.stage}.mix_stages", "must say what is read when"
+            raise settings.unfit(
+                "mix_stages", f"say what is read when, for example {EXAMPLE}"
             )
         return
     names = "replay", "parallel", "interlinear", "instruction"
     total = sum(getattr(settings, f"{name}_share") for name in names)
     if total > 1 + 1e-9:
-        raise SpecInvalid(
-            f"{settings.stage}.replay_share",
-            f"and the shares of translations, interlinear text and instructions add up "
+        raise settings.unfit(
+            "replay_share",
+            f"it and the shares of translations, interlinear text and instructions add up "
             f"to {total:g}; they can be 1 at most",
         )

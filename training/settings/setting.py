@@ -6,14 +6,17 @@ Standard library only.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from training.errors import SpecInvalid
 from training.settings.needs import Needs
+
+LONGEST_VALUE = 80  # characters of a refused value that are repeated
 
 # Under which values of another setting something has an effect.
 Acts = tuple[Any, ...] | float
@@ -78,6 +81,10 @@ class StageSettings:
             if needs:
                 yield field, value, needs
 
+    def unfit(self, name: str, words: str) -> SpecInvalid:
+        """That one of the settings cannot be as it is, to be raised."""
+        return unfit(self.stage, type(self), name, words)
+
     def no_effect(self, field: dataclasses.Field[Any]) -> str:
         """Why a setting does nothing beside the values of the others; "" where it acts."""
         acts: dict[str, Acts] = field.metadata["acts"]
@@ -112,32 +119,68 @@ def _told(acts: Acts) -> str:
 
 
 def build(kind: type, place: str, values: dict[str, Any]) -> Any:
+    """An object of a dataclass of settings, every value checked; raises SpecInvalid."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
     checked = {}
     for name, value in values.items():
         if name not in fields:
-            raise SpecInvalid(f"{place}.{name}", "is not a setting")
+            raise unknown(place, name, fields)
         checked[name] = check(place, fields[name], value)
     return kind(**checked)
 
 
+def unknown(place: str, name: str, known: Iterable[str]) -> SpecInvalid:
+    """That a stage has no setting of this name, and which one may be meant."""
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f" Perhaps {near[0]} is meant." if near else ""
+    return SpecInvalid(f"{place}.{name}", f"{place} has no setting “{name}”.{meant}")
+
+
+def unfit(place: str, kind: type, name: str, words: str) -> SpecInvalid:
+    """That a setting cannot be so: its label, where it is written, and the words."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    return _unfit(place, fields[name], words)
+
+
+def _unfit(place: str, field: dataclasses.Field[Any], words: str) -> SpecInvalid:
+    where = f"{place}.{field.name}"
+    label = field.metadata.get("label", field.name)
+    return SpecInvalid(where, f"“{label}” ({where}): {words}.")
+
+
+# What a value of a type is called.
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+}
+
+
 def check(place: str, field: dataclasses.Field[Any], value: Any) -> Any:
     """The value in its field's type, or SpecInvalid."""
-    name = f"{place}.{field.name}"
     kind = _plain_type(field)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-        raise SpecInvalid(name, f"must be of type {kind.__name__}, not {value!r}")
+    told = _shortened(value)
     choices = field.metadata.get("choices")
     if choices and value not in choices:
-        raise SpecInvalid(name, f"must be one of {', '.join(choices)}, not {value!r}")
+        known = ", ".join(choices)
+        raise _unfit(place, field, f"choose one of {known}; {told} is none of them")
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        raise _unfit(place, field, f"give {KINDS[kind]}, not {told}")
     low, high = field.metadata.get("low"), field.metadata.get("high")
+    unit = f" {field.metadata['unit']}" if field.metadata.get("unit") else ""
     if low is not None and not value >= low:
-        raise SpecInvalid(name, f"must be at least {low:g}, not {value!r}")
+        raise _unfit(place, field, f"give at least {low:,.12g}{unit}, not {told}")
     if high is not None and not value <= high:
-        raise SpecInvalid(name, f"must be at most {high:g}, not {value!r}")
+        raise _unfit(place, field, f"give at most {high:,.12g}{unit}, not {told}")
     return value
+
+
+def _shortened(value: Any) -> str:
+    text = f"“{value}”" if isinstance(value, str) else repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
 def _plain_type(field: dataclasses.Field[Any]) -> type:

@@ -71,12 +71,13 @@ def refuse(settings: StageSettings, size: int, sharing: str) -> None:
         most = most_processes(settings, size)
         raise SpecInvalid(
             "device.processes",
-            f"a batch of {batch} {things} cannot be divided among {size} processes "
-            f"({settings.stage}); choose at most {most}, or a larger batch",
+            f"A batch of {batch} {things} ({settings.stage}) cannot be divided among "
+            f"{size} processes; choose at most {most} (device.processes), or a larger "
+            "batch.",
         )
     reason = refusal(settings, sharing)
     if reason is not None:
-        raise SpecInvalid(f"{settings.stage}.{reason[0]}", reason[1])
+        raise settings.unfit(*reason)
 
 
 def refusal(settings: StageSettings, sharing: str) -> tuple[str, str] | None:

@@ -25,7 +25,7 @@ from training.data.packing import Packer
 from training.data.rows import read_texts
 from training.data.sources import Mix
 from training.data.tokens import fingerprint
-from training.errors import SpecInvalid, Stopped
+from training.errors import Stopped
 from training.evaluation.bits_per_byte import maximum_positions
 from training.evaluation.evaluator import Evaluator
 from training.families import load_model, load_tokenizer
@@ -226,9 +226,8 @@ def new_rows(context: StageContext, tokenizer: PreTrainedTokenizerFast) -> list[
 def refuse_nothing_to_forget(settings: ContinuePretraining, rows: list[int]) -> None:
     """Raise SpecInvalid where new rows are to be reset and there are none."""
     if settings.forget_every_steps and settings.forget_rows == "new_rows" and not rows:
-        raise SpecInvalid(
-            f"{settings.stage}.forget_rows",
-            "the tokenizer has no new tokens; choose all",
+        raise settings.unfit(
+            "forget_rows", "the tokenizer has no new tokens; choose all"
         )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from training.errors import SpecInvalid
-from training.spec import STAGES, stage_from_json
+from training.spec import STAGES, build, check_order
 from webapp.recipes.recipe import NEEDS, SECTIONS, Recipe, RecipeStage
 
 TEXTS = ("name", "title", "summary", "when", "cost", "source", "checked")
@@ -116,6 +116,10 @@ def _stages(text: str, plain: Any, unsupported: str) -> tuple[RecipeStage, ...]:
             raise RecipeInvalid(_("The first stage must be prepare."))
         if stages[-1].name != "evaluate":
             raise RecipeInvalid(_("The last stage must be evaluate."))
+        try:
+            check_order([build(STAGES[s.name], s.name, s.settings) for s in stages])
+        except SpecInvalid as problem:
+            raise RecipeInvalid(problem.sentence) from problem
     return stages
 
 
@@ -131,11 +135,11 @@ def _stage(text: str, number: int, plain: dict[str, Any]) -> RecipeStage:
         words = {"number": number + 1, "name": name}
         raise RecipeInvalid(sentence % words, line_of(text, "share", number))
     try:
-        stage_from_json({"stage": name, **values})
+        build(STAGES[name], name, values)
     except SpecInvalid as problem:
         setting = problem.field.rpartition(".")[2]
-        sentence = _("Stage %(number)d (%(name)s): %(problem)s")
-        words = {"number": number + 1, "name": name, "problem": problem.sentence}
+        sentence = _("Stage %(number)d: %(problem)s")
+        words = {"number": number + 1, "problem": problem.sentence}
         line = line_of(text, setting, number)
         raise RecipeInvalid(sentence % words, line) from problem
     return RecipeStage(name, values, float(share))

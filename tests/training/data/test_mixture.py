@@ -68,8 +68,8 @@ def test_stages_are_read() -> None:
         ("0: text", "cannot be read"),
         ("0: text half", "cannot be read"),
         ("0: poems 0.5", "no source 'poems'"),
-        ("0: text 1.5", "the share 1.5"),
-        ("0: text 0", "nothing to read from 0"),
+        ("0: text 1.5", "from 0 to 1, not 1.5"),
+        ("0: text 0", "what is read from 0 on"),
         ("0.2: text 1", "begin at 0"),
         ("0: text 1; 0: related 1", "go up"),
         ("0: text 1; 1: related 1", "below 1"),
@@ -86,5 +86,5 @@ def test_more_than_everything_is_refused() -> None:
     with pytest.raises(SpecInvalid, match=r"add up to 1\.25"):
         ContinuePretraining(replay_share=0.25, parallel_share=1.0)
     ContinuePretraining(replay_share=0.0, interlinear_share=1.0)
-    with pytest.raises(SpecInvalid, match="must say what is read"):
+    with pytest.raises(SpecInvalid, match="say what is read when"):
         ContinuePretraining(curriculum="staged")

@@ -342,7 +342,7 @@ def test_what_the_model_cannot_is_refused(
 
 def test_new_rows_need_new_tokens() -> None:
     model, settings = tiny.model(320), replace(SETTINGS, trains="new_rows")
-    with pytest.raises(SpecInvalid, match="no new tokens"):
+    with pytest.raises(SpecInvalid, match="needs new tokens"):
         continue_pretraining.what_learns(model, settings, [], 1)
     forgetting = replace(SETTINGS, forget_every_steps=3)
     with pytest.raises(SpecInvalid, match="no new tokens"):

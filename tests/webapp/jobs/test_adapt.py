@@ -86,7 +86,7 @@ def test_an_impossible_setting_is_named_before_anything_runs(
 ) -> None:
     text = write_text(tmp_path / "text.txt")
     same = ("--language", "sw", "--base", base, "--text", text)
-    with pytest.raises(CommandError, match="learning_rate: must be at most"):
+    with pytest.raises(CommandError, match=r"“Peak learning rate” .*give at most 0\.1"):
         adapt(*same, "--set", "continue_pretraining.learning_rate=7")
     assert not Job.objects.exists()
 

@@ -10,7 +10,13 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from training.errors import SpecInvalid
-from training.spec import STAGES, StageSettings, stage_from_json
+from training.spec import (
+    STAGES,
+    StageSettings,
+    check_order,
+    stage_from_json,
+    unknown,
+)
 from webapp.jobs.planning import (
     answering,
     cautions,
@@ -75,7 +81,7 @@ def _stages(
     wanted = planned_stages(situation, recipe)
     for key in overrides:
         if key not in [known for known, _stage in wanted]:
-            raise SpecInvalid(key, _("is not a stage of this job"))
+            raise SpecInvalid(key, _no_stage(key, wanted))
     minutes = split_minutes(situation, wanted)
     stages, reasons = [], []
     for key, stage in wanted:
@@ -97,7 +103,21 @@ def _stages(
         for choice in choices.values():
             setting = f"{key}.{choice.setting.partition('.')[2]}"
             reasons.append(dataclasses.asdict(choice) | {"setting": setting})
+    check_order(stages)
     return stages, reasons
+
+
+def _no_stage(key: str, wanted: list[tuple[str, RecipeStage]]) -> str:
+    known = ", ".join(known for known, _stage in wanted)
+    if key == tuning.STAGE:
+        return _(
+            "This job learns no answering: there are no questions with answers and no "
+            "translations, or the model is to continue text. Its stages are %(known)s."
+        ) % {"known": known}
+    return _("This job has no stage “%(key)s”; its stages are %(known)s.") % {
+        "key": key,
+        "known": known,
+    }
 
 
 def planned_stages(
@@ -169,5 +189,5 @@ def _decided(
     known = {field.name for field in dataclasses.fields(STAGES[name])}
     for setting in values:
         if setting not in known:
-            raise SpecInvalid(f"{name}.{setting}", _("is not a setting"))
+            raise unknown(name, setting, known)
     return [Choice(f"{name}.{key}", values[key], reason, source) for key in values]

@@ -275,6 +275,15 @@ def test_an_impossible_setting_is_named(overrides: dict[str, Any], field: str) -
     with pytest.raises(SpecInvalid) as refused:
         plan_of(EXAMPLE, **overrides)
     assert field in refused.value.field
+    assert refused.value.sentence.endswith(".") and ": is not" not in str(refused.value)
+
+
+def test_a_stage_that_the_job_lacks_is_named_with_those_it_has() -> None:
+    with pytest.raises(SpecInvalid, match="no stage “merge#2”; its stages are prepare"):
+        plan_of(EXAMPLE, **{"merge#2": {"tolerance": 1}})
+    written = replace(EXAMPLE, goal="write")
+    with pytest.raises(SpecInvalid, match="learns no answering"):
+        plan_of(written, tune_instructions={"steps": 1})
 
 
 def test_every_reason_is_a_sentence_with_the_value_that_is_used() -> None:
@@ -355,6 +364,9 @@ share = 3
 name = "tune_instructions"
 
 [[stages]]
+name = "merge"
+
+[[stages]]
 name = "continue_pretraining"
 learning_rate = 1e-4
 
@@ -375,7 +387,7 @@ def test_a_stage_that_comes_twice_has_settings_and_minutes_of_its_own() -> None:
     reasons = {r["setting"]: r["value"] for r in plan.reasons}
     assert reasons["continue_pretraining#2.replay_share"] == 0.5
     assert reasons["continue_pretraining.replay_share"] == 0.25
-    one = make_plan(EXAMPLE, replace(TWICE, stages=TWICE.stages[1:2]))
+    one = make_plan(EXAMPLE, replace(TWICE, stages=TWICE.stages[:2]))
     assert plan.predictions["passes"] > one.predictions["passes"]
     with pytest.raises(SpecInvalid, match="#3"):
         make_plan(EXAMPLE, TWICE, {"continue_pretraining#3": {"steps": 1}})

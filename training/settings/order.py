@@ -1,12 +1,14 @@
-"""Which stage may follow which: refused before any work, for hours may lie between them.
+"""CONTRACT: which stage may follow which. Standard library only.
 
-Standard library only.
+Refused before any work, for hours may lie between two stages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from training.errors import SpecInvalid
-from training.spec import JobSpec, StageSettings
+from training.settings.setting import StageSettings
 
 # Stages that read nothing of what `prepare` divides.
 WITHOUT_PREPARE = ("prepare", "merge_models")
@@ -23,30 +25,31 @@ READ_THE_MODEL = (
 MERGED_BY_THE_STAGE = ("qlora", "loftq")
 
 
-def check_order(spec: JobSpec) -> None:
+def check_order(stages: Sequence[StageSettings]) -> None:
     """Raise SpecInvalid where a stage would lack what it reads, or would go on from a
     model without the additions that were learned before."""
-    if not spec.stages:
-        raise SpecInvalid("stages", "are empty: name at least one thing to do")
+    if not stages:
+        raise SpecInvalid("stages", "The job has no stages: name at least one.")
     prepared, loose, wider = False, "", False
-    for settings in spec.stages:
+    for settings in stages:
         name = settings.stage
         if not prepared and name not in WITHOUT_PREPARE:
             raise SpecInvalid(
-                "stages", f"{name} needs the divided text; put prepare before it"
+                "stages",
+                f"The stage {name} needs the divided text; put prepare before it.",
             )
         if loose and name in READ_THE_MODEL:
             raise SpecInvalid(
                 "stages",
-                f"{name} would go on without what {loose} has learned; put merge "
-                "between them",
+                f"The stage {name} would go on without what {loose} has learned; put "
+                "merge between them.",
             )
         if wider and name == "merge_models":
             raise SpecInvalid(
                 "stages",
-                "merge_models needs models of one shape, and the bottlenecks of "
-                "continue_pretraining make the feed-forward layers wider; let it learn "
-                "with lora or full instead",
+                "The stage merge_models needs models of one shape, and the bottlenecks of "
+                "continue_pretraining make the feed-forward layers wider; let "
+                "it learn with lora or full instead.",
             )
         wider = wider or getattr(settings, "method", "") == "bottleneck"
         prepared = prepared or name == "prepare"
