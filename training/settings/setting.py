@@ -179,7 +179,8 @@ def check(place: str, field: dataclasses.Field[Any], value: Any) -> Any:
 
 
 def _shortened(value: Any) -> str:
-    text = f"“{value}”" if isinstance(value, str) else repr(value)
+    plain = isinstance(value, bool | int | float)
+    text = str(value).lower() if plain else f"“{value}”"
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 

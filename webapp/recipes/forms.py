@@ -13,7 +13,12 @@ from training.spec import STAGES
 from webapp.core.languages import describe
 from webapp.core.setting_fields import setting_field
 from webapp.jobs.words import key_title
-from webapp.recipes.reading import MOST_CHARACTERS, MOST_STAGES
+from webapp.recipes.reading import (
+    LONGEST_TEXT,
+    MOST_CHARACTERS,
+    MOST_SHARE,
+    MOST_STAGES,
+)
 from webapp.recipes.recipe import (
     NEEDS,
     SECTIONS,
@@ -114,7 +119,10 @@ class RecipeForm(forms.Form):
         for name, label in TEXTS.items():
             long = {} if name == "title" else {"widget": forms.Textarea({"rows": 2})}
             self.fields[name] = forms.CharField(
-                label=label, initial=getattr(recipe, name), max_length=2_000, **long
+                label=label,
+                initial=getattr(recipe, name),
+                max_length=LONGEST_TEXT,
+                **long,
             )
         self.fields["changes"] = forms.CharField(
             label=_("What differs from the source"),
@@ -149,7 +157,7 @@ class RecipeForm(forms.Form):
             help_text=_("Its weight among the stages that read, or that answer."),
             required=False,
             min_value=0.001,
-            max_value=1_000,
+            max_value=MOST_SHARE,
             initial=stage.share if stage.share != 1.0 else None,
             widget=forms.NumberInput(attrs={"step": "any"}),
         )

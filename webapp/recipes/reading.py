@@ -22,7 +22,12 @@ TEXTS = ("name", "title", "summary", "when", "cost", "source", "checked")
 OPTIONAL_TEXTS = ("section", "unsupported")
 LISTS = ("changes", "needs")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
-MOST_CHARACTERS, MOST_STAGES = 50_000, 40
+MOST_CHARACTERS, MOST_STAGES, LONGEST_TEXT = 50_000, 40, 2_000
+MOST_SHARE = 1_000
+# A dotted key of thousands of parts takes the reader of TOML half a minute.
+MOST_DOTS = 50
+STRING = re.compile(r'"(?:\\.|[^"\\])*(?:"|$)|\'[^\']*(?:\'|$)')
+NOTHING = re.compile(r"\0|\\u0{4}|\\U0{8}")  # PostgreSQL keeps no such character
 
 
 class RecipeInvalid(ValueError):
@@ -41,15 +46,8 @@ class RecipeInvalid(ValueError):
 
 def parse(text: str) -> Recipe:
     """A recipe from TOML; raises RecipeInvalid with the line and a sentence."""
-    if len(text) > MOST_CHARACTERS:
-        raise RecipeInvalid(_("This is too long to be a recipe."))
-    try:
-        plain = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
-        found = re.search(r"^(.*) \(at (?:line (\d+)|end)", str(problem))
-        words = found.group(1) if found else str(problem)
-        line = int((found and found.group(2)) or text.rstrip().count("\n") + 1)
-        raise RecipeInvalid(f"{words}.", line) from problem
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    plain = _toml_read(text)
     for name in plain:
         if name not in ("recipe", "stages"):
             line = line_of(text, name) or line_of(text, f"[{name}")
@@ -57,6 +55,28 @@ def parse(text: str) -> Recipe:
     about = _about(text, plain.get("recipe"))
     stages = _stages(text, plain.get("stages", []), about["unsupported"])
     return Recipe(stages=stages, **about)
+
+
+def _toml_read(text: str) -> dict[str, Any]:
+    """What a text in TOML says; RecipeInvalid for what is none, or would take long."""
+    if len(text) > MOST_CHARACTERS:
+        raise RecipeInvalid(_("This is too long to be a recipe."))
+    for number, line in enumerate(text.splitlines(), start=1):
+        if STRING.sub("", line).count(".") > MOST_DOTS or NOTHING.search(line):
+            raise RecipeInvalid(_("This is no line of a recipe."), number)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        found = re.search(r"^(.*) \(at (?:line (\d+)|end)", str(problem))
+        words = found.group(1) if found else str(problem)
+        number = int((found and found.group(2)) or text.rstrip().count("\n") + 1)
+        sentence = _("This cannot be read as TOML, the format of recipes: %s.") % words
+        raise RecipeInvalid(sentence, number) from problem
+    except (RecursionError, ValueError) as problem:  # nested or long beyond reason
+        sentence = _(
+            "This is nested too deeply, or has too long a number, for a recipe."
+        )
+        raise RecipeInvalid(sentence) from problem
 
 
 def _about(text: str, plain: Any) -> dict[str, Any]:
@@ -68,6 +88,10 @@ def _about(text: str, plain: Any) -> dict[str, Any]:
         if name in TEXTS + OPTIONAL_TEXTS:
             if not isinstance(value, str):
                 raise RecipeInvalid(_("“%s” must be a text in quotes.") % name, place)
+            if len(value) > LONGEST_TEXT:
+                sentence = _("“%(name)s” must have at most %(most)s characters.")
+                words = {"name": name, "most": f"{LONGEST_TEXT:,}"}
+                raise RecipeInvalid(sentence % words, place)
         elif name in LISTS:
             if not isinstance(value, list) or not all(
                 isinstance(item, str) for item in value
@@ -130,9 +154,13 @@ def _stage(text: str, number: int, plain: dict[str, Any]) -> RecipeStage:
         sentence = _("Stage %(number)d: “%(name)s” is not one of %(known)s.")
         words = {"number": number + 1, "name": name or "", "known": ", ".join(STAGES)}
         raise RecipeInvalid(sentence % words, line_of(text, "name", number))
-    if isinstance(share, bool) or not isinstance(share, int | float) or share <= 0:
-        sentence = _("Stage %(number)d (%(name)s): share must be a number above 0.")
-        words = {"number": number + 1, "name": name}
+    number_given = isinstance(share, int | float) and not isinstance(share, bool)
+    if not (number_given and 0 < share <= MOST_SHARE):
+        sentence = _(
+            "Stage %(number)d (%(name)s): share must be a number above 0 and at most "
+            "%(most)s."
+        )
+        words = {"number": number + 1, "name": name, "most": f"{MOST_SHARE:,}"}
         raise RecipeInvalid(sentence % words, line_of(text, "share", number))
     try:
         build(STAGES[name], name, values)

@@ -165,6 +165,8 @@ def test_a_recipe_is_imported_from_text_and_file(world: World) -> None:
     file.name = "ours.toml"
     assert eve.post(url, {"file": file}).url == world.url("recipe", "ours-2")
     assert recipe_named(world.workspace, "ours-2").section == "own"
+    windows = "\ufeff" + named.replace("\n", "\r\n")
+    assert eve.post(url, {"toml": windows}).url == world.url("recipe", "ours-3")
     # A name of the folder is never taken over.
     assert eve.post(url, {"toml": LORA}).url == world.url("recipe", "lora-2")
 
@@ -176,13 +178,37 @@ def test_a_recipe_is_imported_from_text_and_file(world: World) -> None:
         (LORA.replace("lora_rank = 64", "lora_rank = 0"), "Line 20: Stage 3"),
         ("[recipe", "Line 1"),
         ("x" * 60_000, "at most"),
+        ("\ufeff[recipe", "Line 1"),  # a mark of a text editor
+        ('{"recipe": {}}', "cannot be read as TOML"),
+        ("base_model: x\nadapter: lora\n", "cannot be read as TOML"),
+        ("<html><script>alert(1)</script>", "cannot be read as TOML"),
+        ("a = " + "[" * 20_000, "nested too deeply"),
+        ("a = " + "{a = " * 9_000, "nested too deeply"),
+        ("a = " + "1" * 9_000, "too long a number"),
+        ("a." * 20_000 + "a = 1", "no line of a recipe"),
+        ("[" + "a." * 20_000 + "a]", "no line of a recipe"),
+        (LORA.replace("lora_rank = 64", "lora_rank = nan"), "whole number, not nan"),
+        (LORA.replace("lora_rank = 64", "lora_rank = 2026-01-01"), "whole number"),
+        (LORA.replace("lora_rank = 64", "lora_rank = [[64]]"), "whole number"),
+        (LORA.replace("lora_rank = 64", "share = inf"), "at most 1,000"),
+        (LORA.replace("lora_rank = 64", "share = nan"), "at most 1,000"),
+        (LORA.replace("lora_rank = 64", "lora_r = 64"), "Perhaps lora_"),
+        (LORA.replace("lora_rank = 64", 'stage = "merge"'), "no setting “stage”"),
+        (LORA.replace("[[stages]]", "[stages]"), "cannot be read as TOML"),
+        (LORA.replace('name = "lora"', 'name = "../../etc"'), "small letters"),
+        (LORA.replace('name = "lora"', 'name = "lora"\nrun = "rm"'), "not known"),
+        (LORA.replace("title = ", f'title = "{"x" * 3_000}"\n#'), "2,000 characters"),
+        (LORA.replace("title = ", 'title = "a\\u0000b"\n#'), "Line 3"),
+        (LORA.replace('name = "merge"', 'name = "prepare"'), "put merge between"),
     ],
 )
 def test_what_is_no_recipe_is_refused_with_its_line(
     world: World, text: str, words: str
 ) -> None:
     answer = world.client("eve").post(world.url("recipe-import"), {"toml": text})
-    assert answer.status_code == 422 and words in answer.content.decode()
+    html = answer.content.decode()
+    assert answer.status_code == 422 and words in html
+    assert "<script>alert" not in html and "Traceback" not in html
     assert not WorkspaceRecipe.objects.exists()
 
 

@@ -30,7 +30,7 @@ from webapp.jobs.proposal import ADVISED, Answers, propose
 from webapp.jobs.services import launch_job
 from webapp.jobs.terminal import Say, model_folder, run_with_worker
 from webapp.recipes.catalogue import FIRST, launchable, recipes
-from webapp.recipes.reading import parse
+from webapp.recipes.reading import RecipeInvalid, parse
 from webapp.recipes.recipe import Recipe
 from webapp.targets.models import LanguageTarget
 from webapp.targets.services import create_target
@@ -184,8 +184,12 @@ def _recipe(asked: str) -> str | Recipe:
         return asked
     try:
         return parse(Path(asked).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise Refusal(f"--recipe {asked}: {problem}") from problem
+    except UnicodeDecodeError as problem:
+        raise Refusal(f"--recipe {asked}: it is not a text in UTF-8.") from problem
+    except OSError as problem:
+        raise Refusal(f"--recipe {asked}: it cannot be opened.") from problem
+    except RecipeInvalid as problem:
+        raise Refusal(f"--recipe {asked}: {problem.sentence}") from problem
 
 
 def _resources(options: dict[str, Any], workspace: Workspace) -> dict[str, Any]:
