@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.training import tiny
 from training import errors
 from training.events import read_events
@@ -70,6 +73,18 @@ ONLY_WHERE_SET = {
     "interlinear_share",
     "least_chrf",
 }
+
+# What computes in a way of its own.
+ON_ANOTHER_DEVICE = (
+    "lora",
+    "token-distillation",
+    "sambalingo",
+    "branch-and-merge",
+    "icelandic-bottleneck",
+    "lisa",
+    "ks-lottery",
+    "instruction-backtranslation",
+)
 
 
 @pytest.fixture(scope="module")
@@ -168,18 +183,16 @@ def situation(tied: bool) -> Situation:
     )
 
 
-@pytest.mark.parametrize("name", launchable())
-def test_a_recipe_runs_to_its_report(name: str, world: Path, tmp_path: Path) -> None:
+def job(name: str, world: Path, folder: Path) -> JobSpec:
+    """The job of a recipe, as short as it can be, with a file of every role."""
     recipe = launchable()[name]
-    if "gpu" in recipe.needs:
-        pytest.skip("needs a GPU")
     kind = "untied" if "untied" in recipe.needs else "tied"
     plan = make_plan(situation(kind == "tied"), recipe)
     spec = JobSpec(
         job=name,
         language="kk",
         base=str(world / kind),
-        data=data(tmp_path),
+        data=data(folder),
         stages=tuple(small(stage) for stage in plan.stages),
         prompts=("қабар",),
         device=Device(kind="cpu", threads=1),
@@ -189,12 +202,46 @@ def test_a_recipe_runs_to_its_report(name: str, world: Path, tmp_path: Path) -> 
             models=(str(world / f"{kind}-chat"),),
         ),
     )
-    spec = JobSpec.from_json(spec.as_json())
-    code = run_job(spec, tmp_path / "run")
-    events, _offset = read_events(tmp_path / "run" / "events.jsonl")
-    assert code == errors.EXIT_SUCCEEDED, [e for e in events if e["kind"] == "failed"]
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    return JobSpec.from_json(spec.as_json())
+
+
+def report_of(run: Path) -> dict[str, Any]:
+    """The report of a run that has one; what failed where it has none."""
+    events, _offset = read_events(run / "events.jsonl")
+    failed = [event for event in events if event["kind"] == "failed"]
+    assert not failed, failed
+    return json.loads((run / "report.json").read_text())
+
+
+@pytest.mark.parametrize("name", launchable())
+def test_a_recipe_runs_to_its_report(name: str, world: Path, tmp_path: Path) -> None:
+    recipe = launchable()[name]
+    if "gpu" in recipe.needs:
+        pytest.skip("needs a GPU")
+    code = run_job(job(name, world, tmp_path), tmp_path / "run")
+    report = report_of(tmp_path / "run")
+    assert code == errors.EXIT_SUCCEEDED
     assert math.isfinite(report["bits_per_byte"]["target"]["after"])
     assert Path(report["model"]).is_dir()
     ran = [run["stage"] for run in report["seconds"]["runs"]]
     assert ran == [stage.name for stage in recipe.stages]
+
+
+def test_recipes_run_on_a_device_that_is_not_the_cpu(
+    world: Path, tmp_path: Path
+) -> None:
+    paths = []
+    for name in ON_ANOTHER_DEVICE:
+        folder = tmp_path / name
+        spec = job(name, world, folder)
+        (folder / "spec.json").write_text(json.dumps(spec.as_json()), encoding="utf-8")
+        paths += [str(folder / "spec.json"), str(folder / "run")]
+    command = [sys.executable, "-m", "tests.training.other_device", *paths]
+    ended = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    for folder in paths[1::2]:
+        assert (Path(folder) / "report.json").is_file(), ended.stderr[-3000:]
+        report = report_of(Path(folder))
+        assert math.isfinite(report["bits_per_byte"]["target"]["after"])
+    assert ended.returncode == errors.EXIT_SUCCEEDED, ended.stderr
