@@ -147,10 +147,10 @@ def waiting_sentence(job: Job) -> str:
         return _("Waiting: no worker is running. Start one and the job begins at once.")
     ahead = queue_place(job)
     if not ahead:
-        return _("Waiting: it is the next to begin.")
+        return _("Waiting until a worker is free: it is the next to begin.")
     return ngettext(
-        "Waiting: %(ahead)d job is before it.",
-        "Waiting: %(ahead)d jobs are before it.",
+        "Waiting until a worker is free: %(ahead)d job is before it.",
+        "Waiting until a worker is free: %(ahead)d jobs are before it.",
         ahead,
     ) % {"ahead": ahead}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from webapp.datasets.models import Dataset, DatasetVersion
-from webapp.jobs.models import ALIVE, Host, Job, State
+from webapp.jobs.models import ALIVE, HELD, Host, Job, State
 from webapp.models.selectors import read_report
 from webapp.targets.models import LanguageTarget
 from webapp.targets.selectors import newest_versions
@@ -26,7 +26,8 @@ class Card:
     before: float | None  # bits per byte of the base
     best: float | None  # the least bits per byte of any job
     best_job: Job | None
-    live: Job | None
+    live: Job | None  # the one at work, else the next to begin
+    more: int  # jobs beside it that have not ended
     failed: Job | None  # the newest job, where it failed
     pieces_before: range  # of four words, under the base and under the best job
     pieces_after: range
@@ -54,6 +55,8 @@ def _card(
     ]
     best, best_job = min(scored, key=lambda pair: pair[0], default=(None, None))
     newest = jobs[0] if jobs else None
+    alive = [job for job in reversed(jobs) if job.state in ALIVE]
+    at_work = [job for job in alive if job.state in HELD]
     return Card(
         target=target,
         specimen=specimen(
@@ -64,7 +67,8 @@ def _card(
         before=_bits(best_job, "before") if best_job else None,
         best=best,
         best_job=best_job,
-        live=next((job for job in jobs if job.state in ALIVE), None),
+        live=next(iter([*at_work, *alive]), None),
+        more=len(alive[1:]),
         failed=newest if newest and newest.state == State.FAILED else None,
         pieces_before=_pieces(best_job, "before"),
         pieces_after=_pieces(best_job, "after"),

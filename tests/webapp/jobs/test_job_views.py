@@ -218,6 +218,10 @@ def test_the_recommended_recipe_comes_first_and_can_be_refused(
     asked = {"target": target.id, "recipe": "lora"}
     page = eve.get(world.url("job-new"), asked).content.decode()
     assert "You chose “Low-rank additions” instead" in page
+    recommended = eve.get(world.url("job-new"), {"target": target.id})
+    asked["recipe"] = recommended.context["recommended"].name
+    page = eve.get(world.url("job-new"), asked).content.decode()
+    assert "You chose" not in page, "it is the recommended one"
     eve.post(world.url("job-new"), answers(target, recipe="", control="on"))
     job = Job.objects.get()
     assert job.answers["control"] is True and job.recipe in launchable()

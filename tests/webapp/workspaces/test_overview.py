@@ -57,6 +57,21 @@ def report(before: float, after: float) -> dict[str, Any]:
     }
 
 
+def test_the_job_at_work_is_shown_before_those_that_wait(world: World) -> None:
+    of = target(world.workspace, "sw")
+    job(of, 1, State.SUCCEEDED)
+    job(of, 2, State.QUEUED)
+    page = world.client("vera").get(world.url("workspace-home")).content.decode()
+    assert "Job 2" in page and "progressbar" not in page and "more" not in page
+    job(of, 3, State.RUNNING)
+    job(of, 4, State.QUEUED)
+    page = world.client("vera").get(world.url("workspace-home")).content.decode()
+    assert "Job 3" in page and "progressbar" in page and "and 2 more" in page
+    Job.objects.filter(number=3).update(state=State.FAILED)
+    (card,) = overview.cards(world.workspace)
+    assert card.live and (card.live.number, card.more) == (2, 1), "the next to begin"
+
+
 def test_the_best_job_is_shown(world: World) -> None:
     sw = target(world.workspace, "sw")
     job(sw, 1, State.SUCCEEDED, report=report(2.9, 1.2))
