@@ -16,7 +16,7 @@ from webapp.bases.selectors import tokenizer_folder
 from webapp.core.errors import Refusal
 from webapp.datasets.models import Dataset, DatasetVersion, Kind
 from webapp.datasets.selectors import newest_ready
-from webapp.jobs.models import Host
+from webapp.jobs.models import Host, JobStage
 from webapp.jobs.planning.situation import Situation
 from webapp.jobs.roles import role_of
 from webapp.targets.models import LanguageTarget
@@ -108,7 +108,24 @@ def situation_of(
             tokenizer_folder(target.base), inputs.target
         ),
         devices=known_devices(),
+        seconds_per_example=seconds_per_example(target),
     )
+
+
+def seconds_per_example(target: LanguageTarget) -> float:
+    """What an example of the newest tuning on the target's base took; 0 unknown."""
+    done = JobStage.objects.filter(
+        job__target__base=target.base_id,
+        name="tune_instructions",
+        state=JobStage.State.FINISHED,
+    )
+    newest = done.select_related("job").order_by("-job__started_at").first()
+    if newest is None:
+        return 0.0
+    stages = newest.job.spec.get("stages") or []
+    settings = stages[newest.index] if newest.index < len(stages) else {}
+    seconds = newest.figures.get("seconds_per_step") or 0.0
+    return seconds / (settings.get("batch_examples") or 1)
 
 
 def known_devices() -> tuple[dict[str, Any], ...]:

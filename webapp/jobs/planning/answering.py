@@ -57,7 +57,8 @@ def steps(situation: Situation, stages: Sequence[StageSettings]) -> tuple[int, i
         if not hasattr(stage, "minutes"):
             continue
         seconds = stage.minutes * 60 + spare
-        spare = max(0.0, seconds - predictions.most_seconds(situation, stage))
+        needed = predictions.most_seconds(situation, stage) * _slowness(situation)
+        spare = max(0.0, seconds - needed)
         if not isinstance(stage, TuneInstructions):
             continue
         limit = stage.steps or _passes_in_steps(situation, stage)
@@ -84,9 +85,16 @@ def enough_minutes(situation: Situation, wanted: int, replan: Replan) -> int | N
     return max(2, math.ceil(high))
 
 
+def _slowness(situation: Situation) -> float:
+    """How many times as long as by the formula an example took before; 1 unknown."""
+    by_formula = c.EXAMPLE_TOKENS / predictions.tokens_per_second(situation)
+    return (situation.seconds_per_example or by_formula) / by_formula
+
+
 def _seconds_per_step(situation: Situation, stage: TuneInstructions) -> float:
     tokens = stage.batch_examples * c.EXAMPLE_TOKENS
-    return tokens / predictions.tokens_per_second(situation)
+    by_formula = tokens / predictions.tokens_per_second(situation)
+    return by_formula * _slowness(situation)
 
 
 def _passes_in_steps(situation: Situation, stage: TuneInstructions) -> int:

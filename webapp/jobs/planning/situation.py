@@ -20,7 +20,8 @@ class Situation:
     `final_learning_rate` is where the base's own training ended, 0 unknown; `devices`
     are {"kind", "name", "memory_bytes"} of the hosts that could run it; `available` are
     the roles of data and the resources that there are, None where the counts tell;
-    `faster`: that it writes fast and cheaply counts for more than how well.
+    `seconds_per_example` is what an example of a tuning took on the same base before, 0
+    unknown; `faster`: that it writes fast and cheaply counts for more than how well.
     """
 
     passport: dict[str, Any]
@@ -37,6 +38,7 @@ class Situation:
     goal: str = "answer"
     characters_per_token: float | None = None
     final_learning_rate: float = 0.0
+    seconds_per_example: float = 0.0
     devices: tuple[dict[str, Any], ...] = field(default=())
     available: frozenset[str] | None = None
     faster: bool = False

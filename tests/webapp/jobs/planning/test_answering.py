@@ -92,3 +92,15 @@ def test_what_reading_leaves_over_is_counted() -> None:
     read_long = plan_of(long, continue_pretraining={"epochs": 1_000.0})
     brief, _wanted = answering.steps(long, read_briefly.stages)
     assert brief > answering.steps(long, read_long.stages)[0]
+
+
+def test_a_machine_that_was_slow_is_counted_as_slow() -> None:
+    """0.96 s for 16 examples on two cores at a load of 6: 7 minutes gave 105 steps."""
+    slow = replace(EXAMPLE, seconds_per_example=0.06)
+    assert not said(EXAMPLE)
+    possible, wanted = answering.steps(slow, plan_of(slow).stages)
+    assert possible < 150 < wanted
+    named = float(re.findall(r"About (\d+) minutes", said(slow))[0])
+    assert 7 < named < 60 and not said(replace(slow, minutes=named))
+    fast = replace(EXAMPLE, minutes=1, seconds_per_example=0.0001)
+    assert said(replace(fast, seconds_per_example=0)) and not said(fast)
