@@ -10,7 +10,9 @@ random, with the sample base's tokenizer.
 
 The constants of the formula were fitted to FITTED. HELD_OUT are other shapes and
 settings that no constant was fitted to, but they were looked at when terms were added to
-the formula; NEW were chosen after that: how well the formula predicts.
+the formula; NEW were chosen after that: how well the formula predicts. ROWS have many
+rows and were chosen before their peaks were known, ANSWERING learn to answer, LONGER
+take more steps, TOGETHER are several processes, of which the largest is measured.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +34,17 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
 from training.spec import (  # noqa: E402
+    AlignPreferences,
     ContinuePretraining,
     Corpus,
     Data,
     Device,
     Evaluate,
     JobSpec,
+    Merge,
     Prepare,
     StageSettings,
+    TuneInstructions,
 )
 
 STORIES = ROOT.parent / "shared/data/base-models/stories260K"
@@ -49,10 +54,15 @@ CHARACTERS = 60_000
 
 @dataclass(frozen=True)
 class Case:
-    """A base and the settings of continue_pretraining."""
+    """A base and the settings of continue_pretraining, tune_instructions and
+    align_preferences (None: without that stage), and the processes that share it."""
 
     base: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] | None = None
+    tuning: dict[str, Any] | None = None
+    preferences: dict[str, Any] | None = None
+    processes: int = 1
+    sharing: str = "auto"
 
 
 SMALL = {"block_tokens": 256, "batch_blocks": 16}
@@ -70,6 +80,8 @@ SHAPES = {
     "45M GPT-NeoX": (40_000, 384, 8, 1_536, 6, 6, False),
     "39M Qwen 3": (96_000, 256, 10, 1_024, 4, 2, True),
     "76M wide": (20_000, 768, 6, 2_048, 12, 4, False),
+    "17M, 64,000 rows": (64_000, 128, 4, 352, 4, 4, False),
+    "33M, 256,000 rows": (256_000, 64, 4, 176, 4, 4, False),
 }
 KINDS = {"45M GPT-NeoX": "gpt_neox", "39M Qwen 3": "qwen3"}
 FITTED = {
@@ -121,7 +133,42 @@ NEW = {
         "76M wide", LORA | {"lora_rank": 64, "block_tokens": 320, "batch_blocks": 6}
     ),
 }
-CASES = FITTED | HELD_OUT | NEW
+ROWS = {
+    "17M, 64,000 rows full": Case("17M, 64,000 rows", SMALL),
+    "33M, 256,000 rows full": Case("33M, 256,000 rows", SMALL),
+}
+ANSWERING = {
+    "58M tuned with lora rank 16, 256": Case(
+        "58M",
+        tuning={"lora_rank": 16, "maximum_tokens": 256, "batch_examples": 8},
+    ),
+    "58M tuned with lora rank 64, 512 packed": Case(
+        "58M",
+        tuning={"maximum_tokens": 512, "batch_examples": 8, "packing": "on"},
+    ),
+    "58M full 256, then tuned": Case(
+        "58M",
+        LARGE,
+        tuning={"lora_rank": 16, "maximum_tokens": 256, "batch_examples": 8},
+    ),
+    "58M dpo lora rank 16, 256": Case(
+        "58M",
+        preferences={"lora_rank": 16, "maximum_tokens": 256, "batch_pairs": 8},
+    ),
+}
+LONGER = {
+    "58M lora 256, 12 steps": Case("58M", LARGE | LORA | {"steps": 12}),
+    "58M full 256, 12 steps": Case("58M", LARGE | {"steps": 12}),
+}
+TOGETHER = {
+    "58M full 256, one of two, replicated": Case(
+        "58M", LARGE, processes=2, sharing="replicated"
+    ),
+    "58M full 256, one of two, sharded": Case(
+        "58M", LARGE, processes=2, sharing="sharded"
+    ),
+}
+CASES = FITTED | HELD_OUT | NEW | ROWS | ANSWERING | LONGER | TOGETHER
 
 
 def base_folder(name: str, folder: Path) -> Path:
@@ -161,35 +208,81 @@ def base_folder(name: str, folder: Path) -> Path:
     return path
 
 
+def rows(folder: Path) -> dict[str, Corpus]:
+    """Text of the sample by what it stands for: text, instructions whose answers are
+    longer than any example may be, and pairs of such answers."""
+    whole = "\n".join(
+        p.read_text(encoding="utf-8") for p in sorted(TEXT.glob("*.txt"))
+    )[:CHARACTERS]
+    texts = [whole[i : i + 1_000] for i in range(0, len(whole), 1_000)]
+    asked = [{"role": "user", "content": text[:60]} for text in texts]
+    answers = [2 * text for text in texts]
+    found: dict[str, list[dict[str, Any]]] = {
+        "monolingual": [{"text": text} for text in texts],
+        "instructions": [
+            {"messages": [question, {"role": "assistant", "content": answer}]}
+            for question, answer in zip(asked, answers, strict=True)
+        ],
+        "preferences": [
+            {"messages": [question], "chosen": answer, "rejected": answer[::-1]}
+            for question, answer in zip(asked, answers, strict=True)
+        ],
+    }
+    corpora = {}
+    for kind, lines in found.items():
+        path = folder / f"{kind}.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+        corpora[kind] = Corpus(path=str(path), kind=kind, languages=("sw",))
+    return corpora
+
+
 def job(case: Case, folder: Path) -> JobSpec:
-    """Split, learn two steps, measure."""
-    text = folder / "text.jsonl"
-    if not text.is_file():
-        whole = "\n".join(
-            p.read_text(encoding="utf-8") for p in sorted(TEXT.glob("*.txt"))
-        )[:CHARACTERS]
-        rows = [whole[i : i + 1_000] for i in range(0, len(whole), 1_000)]
-        lines = [json.dumps({"text": row}) + "\n" for row in rows]
-        text.write_text("".join(lines), encoding="utf-8")
-    values = {"steps": 2, "evaluations": 1, "precision": "float32"} | case.settings
-    stages: tuple[StageSettings, ...] = (
-        Prepare(),
-        ContinuePretraining(**values),
-        Evaluate(sample_tokens=1),
-    )
-    corpus = Corpus(path=str(text), kind="monolingual", languages=("sw",))
+    """Split, learn two steps of each stage, measure."""
+    few: dict[str, Any] = {"steps": 2, "evaluations": 1, "precision": "float32"}
+    stages: list[StageSettings] = [Prepare()]
+    corpora = rows(folder)
+    data = Data(target=(corpora["monolingual"],))
+    if case.settings is not None:
+        stages.append(ContinuePretraining(**few | case.settings))
+    if case.tuning is not None:
+        data = replace(data, instructions=(corpora["instructions"],))
+        stages.append(TuneInstructions(**few | case.tuning))
+    if case.preferences is not None:
+        data = replace(data, preferences=(corpora["preferences"],))
+        stages.append(AlignPreferences(**few | {"insist": "yes"} | case.preferences))
+    if case.settings is None or len(stages) > 2:
+        stages.append(Merge())
+    base = base_folder(case.base, folder)
+    if case.preferences is not None and case.tuning is None:
+        teach_a_template(base)
     return JobSpec(
         job="memory",
         language="sw",
-        base=str(base_folder(case.base, folder)),
-        data=Data(target=(corpus,)),
-        stages=stages,
-        device=Device(kind="cpu", threads=1),
+        base=str(base),
+        data=data,
+        stages=(*stages, Evaluate(sample_tokens=1)),
+        device=Device(
+            kind="cpu",
+            threads=case.processes,
+            processes=case.processes,
+            sharing=case.sharing,
+        ),
     )
 
 
+def teach_a_template(base: Path) -> None:
+    """A base that was taught to answer has a chat template; this one only has that."""
+    code = (
+        "import sys; from transformers import AutoTokenizer as T; "
+        "from training import templates; t = T.from_pretrained(sys.argv[1]); "
+        "templates.set_up(t); t.save_pretrained(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(base)], check=True, cwd=ROOT)
+
+
 def peak(spec: JobSpec, folder: Path) -> tuple[int, float]:
-    """(bytes of the peak, seconds) of a run; raises RuntimeError where it fails."""
+    """(bytes of the peak, seconds) of a run, of several processes the largest; raises
+    RuntimeError where it fails."""
     run = Path(tempfile.mkdtemp(dir=folder))
     path = run / "spec.json"
     path.write_text(json.dumps(spec.as_json()), encoding="utf-8")
@@ -204,7 +297,8 @@ def peak(spec: JobSpec, folder: Path) -> tuple[int, float]:
         )
         most = 0
         while process.poll() is None:
-            most = max(most, resident_peak(process.pid))
+            for pid in (process.pid, *children(process.pid)):
+                most = max(most, resident_peak(pid))
             time.sleep(0.02)
     if process.returncode:
         raise RuntimeError((run / "log").read_text()[-2_000:])
@@ -235,6 +329,15 @@ def resident_peak(pid: int) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
+def children(pid: int) -> list[int]:
+    """The processes that one has started."""
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(child) for child in found.split()]
+
+
 def predicted(spec: JobSpec) -> dict[str, int]:
     """The parts that the launch page shows, in bytes, with the whole as `memory`."""
     import django
@@ -243,7 +346,12 @@ def predicted(spec: JobSpec) -> dict[str, int]:
     from webapp.bases.passport import read_passport
     from webapp.jobs.planning import memory
 
-    parts = memory.parts(read_passport(Path(spec.base)), spec.stages)
+    parts = memory.parts(
+        read_passport(Path(spec.base)),
+        spec.stages,
+        processes=spec.device.processes,
+        sharing=spec.device.sharing,
+    )
     return {**parts, "memory": sum(parts.values())}
 
 

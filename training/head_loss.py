@@ -3,18 +3,20 @@
 The logits of a batch are the largest tensor of a small model with a large vocabulary:
 4,096 tokens over 128,000 rows are 2 GB, and their gradient as much again. Here body and
 head are computed apart: of the hidden states a chunk at a time goes through the head to
-its loss and straight back, so that the logits of one chunk are all there ever is (Hsu et
-al. 2024, Liger kernel, do the same inside one kernel). Only tokens that are learned go
-through the head at all. Sums are added in another order and nothing else differs.
+its loss and straight back, so that the logits of one chunk are all there ever is, and
+their gradient is written where they lay (Hsu et al. 2024, Liger kernel, do the same
+inside one kernel). Only tokens that are learned go through the head at all. Sums are
+added in another order and nothing else differs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
@@ -23,6 +25,8 @@ from training.spec import LOGITS_AT_ONCE
 
 # Rounding of two ways to the same logits, beside the largest of them.
 SAME_LOGITS = 1e-4
+# Logits that a core of a CPU takes at once to their loss: 1 MB, which its cache holds.
+NUMBERS_OF_A_CORE = 2**18
 
 Context = Callable[[], AbstractContextManager[Any]]
 
@@ -63,7 +67,7 @@ class HeadLoss:
         if self.whole:
             with cast():
                 logits = self.model(**inputs).logits
-            loss = _summed(logits.flatten(0, -2), labels.flatten()) / max(1, tokens)
+            loss = _of_whole(logits, labels) / max(1, tokens)
             loss.backward()
             return loss.item()
         with cast():
@@ -74,7 +78,8 @@ class HeadLoss:
         for part, wanted in zip(*chunks, strict=True):
             with cast():
                 logits = self._logits(part)
-            loss = _summed(logits, wanted) / max(1, tokens)
+            loss = _of_chunk(logits, wanted) / max(1, tokens)
+            del logits  # or they lie beside those of the next chunk
             loss.backward()
             total += loss.detach()
         if leaf.grad is not None:
@@ -85,11 +90,11 @@ class HeadLoss:
         """The summed loss as a tensor that somebody else goes back from: the logits of a
         chunk are then computed twice."""
         if self.whole:
-            return _summed(self.model(**inputs).logits.flatten(0, -2), labels.flatten())
+            return _of_whole(self.model(**inputs).logits, labels)
         hidden, labels = self._hidden(inputs, labels)
 
         def loss(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-            return _summed(self._logits(part), wanted)
+            return _of_chunk(self._logits(part), wanted)
 
         chunks = (hidden.split(self.tokens), labels.split(self.tokens))
         if len(hidden) <= self.tokens:
@@ -135,5 +140,54 @@ class HeadLoss:
         return bool((found - whole).abs().max() <= SAME_LOGITS * whole.abs().max())
 
 
-def _summed(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
+class _InPlace(torch.autograd.Function):
+    """The summed cross entropy of learned tokens, logits [tokens, rows] in float32.
+
+    What it needs for the way back is written over the logits, and the gradient over
+    that: nothing else of their size is made. Whoever has kept the logits for a gradient
+    of their own is told so by autograd.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        logits = logits.detach()  # the same memory
+        total = logits.new_zeros(())
+        sums = []
+        for part, wanted in _blocks(logits, labels):
+            largest = part.amax(1, keepdim=True)
+            found = part.gather(1, wanted[:, None])
+            part.sub_(largest).exp_()
+            sums.append(part.sum(1, keepdim=True))
+            total += (sums[-1].log() + largest - found).sum()
+        ctx.save_for_backward(logits, torch.cat(sums), labels)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outer: torch.Tensor) -> tuple[torch.Tensor, None]:
+        exponentials, sums, labels = ctx.saved_tensors
+        gradient = exponentials.mul_(outer / sums)
+        gradient.scatter_add_(1, labels[:, None], -outer.expand(len(labels), 1))
+        return gradient, None
+
+
+def _blocks(
+    logits: torch.Tensor, labels: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Tokens that are gone over several times while a CPU's cache holds them."""
+    size = max(1, len(logits))
+    if logits.device.type == "cpu":
+        numbers = NUMBERS_OF_A_CORE * torch.get_num_threads()
+        size = max(1, numbers // logits.shape[1])
+    return zip(logits.split(size), labels.split(size), strict=True)
+
+
+def _of_chunk(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The summed loss of tokens that are all learned; the logits are gone after it."""
+    return _InPlace.apply(logits.float(), labels)
+
+
+def _of_whole(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The summed loss of a model's own logits, which are left as they are."""
+    logits, labels = logits.flatten(0, -2).float(), labels.flatten()
+    return cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")

@@ -37,7 +37,12 @@ from training.settings.needs import named
 from training.settings.order import check_order
 from training.settings.prepare import Prepare
 from training.settings.setting import StageSettings, build, setting, unfit, unknown
-from training.settings.several_processes import share_of_one
+from training.settings.several_processes import (
+    batch_of,
+    in_parts,
+    most_processes,
+    share_of_one,
+)
 from training.settings.tune_instructions import STEPS_TO_ANSWER, TuneInstructions
 
 __all__ = [
@@ -62,10 +67,13 @@ __all__ = [
     "Shape",
     "StageSettings",
     "TuneInstructions",
+    "batch_of",
     "build",
     "bytes_of_a_layer",
     "bytes_of_a_token",
     "check_order",
+    "in_parts",
+    "most_processes",
     "named",
     "shape_of",
     "share_of_one",

@@ -20,8 +20,10 @@ from training.data.tokens import encode
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-# Logits held at once (float32: 256 MB), and tokens of a forward pass at most.
-LOGITS_AT_ONCE, TOKENS_AT_ONCE = 2**26, 8_192
+# Logits held at once (float32: 128 MB on a CPU, as many as a chunk that is learned), and
+# tokens of a forward pass at most.
+LOGITS_AT_ONCE = {"cpu": 2**25, "cuda": 2**26}
+TOKENS_AT_ONCE = 8_192
 IGNORED = -100  # torch.nn.functional.cross_entropy's ignore_index
 
 
@@ -105,7 +107,8 @@ def measure(
     model.eval()
     device = next(model.parameters()).device
     nats, tokens = 0.0, 0
-    together = min(tokens_at_once, LOGITS_AT_ONCE // model.config.vocab_size)
+    logits = LOGITS_AT_ONCE[device.type]
+    together = min(tokens_at_once, logits // model.config.vocab_size)
     for batch in _batches(chunks.windows, together):
         width = len(batch[0][0]) - 1
         ids = torch.zeros(len(batch), width, dtype=torch.long)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -33,13 +33,14 @@ from training.errors import (
 )
 from training.manifest import write_json
 from training.ranks import ALONE, Ranks
+from training.settings import several_processes
 from training.settings.several_processes import (
     WHOLE_STAGES,
     most_processes,
     refusal,
     refuse,
 )
-from training.spec import ContinuePretraining, StageSettings
+from training.spec import StageSettings
 
 if TYPE_CHECKING:
     from training.run import StageContext
@@ -47,11 +48,6 @@ if TYPE_CHECKING:
 WATCH_SECONDS = 0.05
 # After one has ended the others may still say why.
 LAST_WORDS_SECONDS = 2.0
-# Of a device's memory: more than this for weights, gradients and moments leaves too
-# little for the passes, and the weights are shared out in parts.
-SHARE_FOR_WEIGHTS = 0.5
-# Bytes for each number that learns (itself, gradient, two moments) or is only there.
-LEARNS, IS_THERE = 16, 4
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -124,9 +120,7 @@ def fills_a_device(model: Path, settings: StageSettings) -> bool:
                     count *= length
                 numbers += count
     memory = compute.device_memory(torch.device("cuda", 0))
-    pretraining = cast(ContinuePretraining, settings)
-    full = pretraining.method == "full" and pretraining.trains == "everything"
-    return numbers * (LEARNS if full else IS_THERE) > SHARE_FOR_WEIGHTS * memory
+    return several_processes.fills_a_device(settings, numbers, memory)
 
 
 def run_ranks(context: StageContext, size: int, *, sharded: bool) -> dict[str, Any]:

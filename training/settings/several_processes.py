@@ -28,6 +28,11 @@ EVEN_STAGES = ("align_preferences",)
 # whole weights that learn from the first step to the last.
 SHARDED_METHODS = ("full", "lora", "rslora")
 SHARDED_TRAINS = ("everything", "body", "embeddings")
+# Of a device's memory: more than this for weights, gradients and moments leaves too
+# little for the passes, and the weights are shared out in parts.
+SHARE_FOR_WEIGHTS = 0.5
+# Bytes for each number that learns (itself, gradient, two moments) or is only there.
+LEARNS, IS_THERE = 16, 4
 # Whatever reads or writes weights beside the step reads whole ones.
 WHOLE_WEIGHTS = ("average_last", "forget_every_steps")
 
@@ -54,6 +59,31 @@ def share_of_one(settings: StageSettings, gpus: int) -> StageSettings:
     part = math.ceil(batch_of(settings) / size)
     values: dict[str, Any] = {BATCHES[settings.stage][0]: part}
     return dataclasses.replace(settings, **values)
+
+
+def fills_a_device(settings: StageSettings, numbers: int, memory_bytes: float) -> bool:
+    """Whether a GPU would have too little room beside weights and optimizer of a model of
+    so many numbers."""
+    full = getattr(settings, "method", "") == "full"
+    full = full and getattr(settings, "trains", "") == "everything"
+    needed = numbers * (LEARNS if full else IS_THERE)
+    return needed > SHARE_FOR_WEIGHTS * memory_bytes
+
+
+def in_parts(
+    settings: StageSettings, sharing: str, numbers: int, memory_bytes: float
+) -> bool:
+    """Whether each of several GPUs of `memory_bytes` holds a part of every weight in a
+    stage, as training/ranks/start.py decides it."""
+    if settings.stage in WHOLE_STAGES or settings.stage not in BATCHES:
+        return False
+    if sharing != "auto":
+        return sharing == "sharded"
+    return (
+        memory_bytes > 0
+        and refusal(settings, "sharded") is None
+        and fills_a_device(settings, numbers, memory_bytes)
+    )
 
 
 def check(spec: JobSpec) -> None:

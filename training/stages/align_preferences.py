@@ -28,7 +28,7 @@ from training.errors import BaseUnsuitable, MaterialMissing, Stopped
 from training.evaluation.bits_per_byte import maximum_positions
 from training.evaluation.evaluator import Evaluator
 from training.ranks import ALONE, Ranks, start
-from training.spec import AlignPreferences
+from training.spec import AlignPreferences, shape_of, tokens_at_once
 from training.stages.tune_instructions import prepare_chat, save_adapter
 from training.tuning import preferences, sft
 from training.tuning.preferences import Likelihoods
@@ -178,6 +178,8 @@ def tune(
     ).point
     with ranks.first_before_others():
         reference = before_training(context, tuned, learned, measured, pad)
+    lengths = [pair.length for pair in learned]
+    tokens = tokens_of_a_pass(tuned, max(lengths))
     plan = sft.make_plan(
         context.work / "plan.json",
         tuned,
@@ -189,15 +191,15 @@ def tune(
         pad=pad,
         evaluate=measure,
         began=began,
+        tokens=tokens,
         ranks=ranks,
     )
-    lengths = [pair.length for pair in learned]
     order = sft.batch_order(
         lengths, batch=settings.batch_pairs, steps=plan.steps, seed=seed
     )
     watcher = watch(context, plan, learned, order, measure, ranks)
     trainer = make_trainer(
-        context, tuned, tokenizer, learned, order, reference, plan, watcher
+        context, tuned, tokenizer, learned, order, reference, plan, watcher, tokens
     )
     loss = preferences.train(trainer, ranks)
     figures: dict[str, Any] = {"mean_loss": round(loss, 4)}
@@ -212,6 +214,14 @@ def tune(
     return plan, watcher, figures
 
 
+def tokens_of_a_pass(tuned: PeftModel, longest: int) -> int:
+    """Tokens that a forward pass takes; on a GPU layers are computed twice
+    (sft.trainer_values). `longest` in tokens: a pair is two such rows."""
+    device = next(tuned.parameters()).device.type
+    shape = shape_of(tuned.config.get_text_config().to_dict())
+    return tokens_at_once(shape, 2 * longest, device, checkpointing=device == "cuda")
+
+
 def make_trainer(
     context: StageContext,
     tuned: PeftModel,
@@ -221,8 +231,10 @@ def make_trainer(
     reference: dict[str, Likelihoods],
     plan: sft.Plan,
     watcher: Watcher,
+    tokens: int,
 ) -> Any:
-    """The method's trainer over the pairs in order."""
+    """The method's trainer over the pairs in order; a forward pass takes so many
+    `tokens`."""
     settings = cast(AlignPreferences, context.settings)
     device = next(tuned.parameters()).device
     longest = max(pair.length for pair in learned)
@@ -232,7 +244,7 @@ def make_trainer(
         plan,
         batch=batch,
         at_once=preferences.at_once(
-            batch, longest, sft.vocabulary_rows(tuned), device.type
+            batch, longest, sft.vocabulary_rows(tuned), device.type, tokens
         ),
         learning_rate=settings.learning_rate,
         seed=context.spec.seed,

@@ -47,9 +47,9 @@ WARMUP_SHARE = 0.05
 # few enough that every part of an epoch sees all lengths.
 BUCKET_BATCHES = 32
 # Of one forward pass at most: tokens, and logits where they are held whole (float32:
-# 512 MB on a CPU, 4 GB on a GPU). Larger batches are accumulated.
+# 128 MB on a CPU, 4 GB on a GPU). Larger batches are accumulated.
 TOKENS_AT_ONCE = 8_192
-LOGITS_AT_ONCE = {"cpu": 2**27, "cuda": 2**30}
+LOGITS_AT_ONCE = {"cpu": 2**25, "cuda": 2**30}
 
 
 class Paced(Protocol):
@@ -134,15 +134,16 @@ def make_plan(
     evaluate: Callable[[], object],
     began: float,
     micro_batches: MicroBatches | None = None,
+    tokens: int = TOKENS_AT_ONCE,
     ranks: Ranks = ALONE,
 ) -> Plan:
     """Steps, evaluations and precision from the minutes, the passes and a measurement
     of speed; `began` is the monotonic time from which the minutes count.
 
     `batches` are a few steps to measure on, `batch` how many of the `examples` a step
-    takes; `micro_batches` says how much of it goes through the model at once. Written
-    to `path` the first time and read from it ever after. Among several `ranks` each
-    measures its share, and the plan is the first one's.
+    takes; `micro_batches` says how much of it goes through the model at once, without it
+    `tokens`. Written to `path` the first time and read from it ever after. Among several
+    `ranks` each measures its share, and the plan is the first one's.
     """
     known = path.is_file() and json.loads(path.read_text(encoding="utf-8"))
     if known := ranks.from_first(known):
@@ -162,7 +163,7 @@ def make_plan(
                     _one_step(head_loss, part, rows, device, precision, pad)
 
                 if micro_batches is None:
-                    step(micro_batch(*shape, device=device.type))
+                    step(micro_batch(*shape, device=device.type, tokens=tokens))
                 else:
                     micro_batches.attempt(0, shape, step, undo)
                 ranks.add_up(model.parameters())

@@ -23,7 +23,7 @@ from training.events import read_events
 from training.families import load_model
 from training.ranks import start
 from training.run import StageContext, check_inputs
-from training.settings.several_processes import check
+from training.settings.several_processes import check, refusal
 from training.spec import (
     AlignPreferences,
     ContinuePretraining,
@@ -32,6 +32,7 @@ from training.spec import (
     Prepare,
     StageSettings,
     TuneInstructions,
+    in_parts,
 )
 
 SETTINGS = ContinuePretraining(
@@ -262,6 +263,37 @@ def test_gpus_decide_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         start.decide(
             replace_device(context(tmp_path, replace(SETTINGS, batch_blocks=16)), 5)
         )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SETTINGS,
+        replace(SETTINGS, method="lora"),
+        replace(SETTINGS, trains="body"),
+        replace(SETTINGS, average_last=2),
+        TuneInstructions(batch_examples=16),
+    ],
+)
+def test_the_launch_page_knows_who_holds_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: StageSettings
+) -> None:
+    """`in_parts`, from which the memory is predicted, is what the engine decides."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    made = context(tmp_path, settings)
+    weights = [load_file(path) for path in Path(made.model).glob("*.safetensors")]
+    numbers = sum(tensor.numel() for file in weights for tensor in file.values())
+    for sharing in ("auto", "replicated", "sharded"):
+        made.spec = replace(made.spec, device=Device(sharing=sharing))
+        # Of twice the bytes of the weights, of what learning all takes, and of more.
+        for memory in (4 * numbers, 20 * numbers, 40 * numbers):
+            monkeypatch.setattr(
+                "training.compute.device_memory", lambda _, found=memory: found
+            )
+            _, sharded = start.decide(made)
+            alone = sharing == "sharded" and refusal(settings, "sharded") is not None
+            expected = in_parts(settings, sharing, numbers, memory) and not alone
+            assert sharded == expected
 
 
 def replace_device(made: StageContext, processes: int) -> StageContext:

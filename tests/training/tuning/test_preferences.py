@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from trl.kernels import chunked_logprob
 
 from tests.training import tiny
 from training import adapters, templates
@@ -208,6 +209,35 @@ def test_no_second_adapter_is_kept(tmp_path: Path, words, pairs):
     trainer_of(tmp_path, words, pairs, settings, model)
     assert list(model.peft_config) == ["default"]
     assert not any(".ref." in name for name, _ in model.named_parameters())
+
+
+def test_on_a_cpu_trl_takes_few_tokens_at_once(
+    tmp_path: Path, words, pairs, monkeypatch: pytest.MonkeyPatch
+):
+    """What it makes on the way back is a multiple of tokens x rows."""
+    tiles: list[int] = []
+    whole = chunked_logprob._backward_tile
+
+    def counted(tile: torch.Tensor, *arguments, **values):
+        tiles.append(len(tile))
+        whole(tile, *arguments, **values)
+
+    monkeypatch.setattr(chunked_logprob, "_backward_tile", counted)
+    monkeypatch.setattr(chunked_logprob, "TOKEN_CHUNK_SIZE", 4_096)
+    monkeypatch.setattr(preferences, "TOKENS_ON_A_CPU", 5)
+    settings = settings_of("dpo")
+    model = tuned_model(words[0], settings)
+    trainer, _ = trainer_of(tmp_path, words, pairs, settings, model)
+    preferences.train(trainer)
+    assert max(tiles) == 5
+
+
+def test_a_pass_takes_the_pairs_that_fit():
+    """Rows of a pair, logits of 2**25 numbers on a CPU, and what the model keeps."""
+    assert preferences.at_once(8, 256, 32, "cpu", 3_072) == 4
+    assert preferences.at_once(8, 256, 32_000, "cpu", 3_072) == 2
+    assert preferences.at_once(8, 256, 32_000, "cuda", 3_072) == 4
+    assert preferences.at_once(8, 256, 32, "cpu", 100) == 1
 
 
 def test_likelihoods_do_not_depend_on_what_stands_beside(words, pairs):

@@ -161,10 +161,13 @@ HOLES = {
     (True, False): 2.2,
     (True, True): 1.4,
 }
-# Logits of a chunk, their softmax and two gradients; two copies where nothing learns.
-LOGIT_COPIES, MEASURED_COPIES = 4, 2
+# Logits and their softmax, where a text is measured; where it is learned everything is
+# written over the logits (training/head_loss.py).
+MEASURED_COPIES = 2
 # Tokens and logits at once where text is measured (training/evaluation).
-MEASURED_AT_ONCE, MEASURED_LOGITS = 8_192, 2**26
+MEASURED_AT_ONCE, MEASURED_LOGITS = 8_192, {"cpu": 2**25, "cuda": 2**26}
+# Tokens at once in tuning, at most (training/tuning/sft.py).
+TUNED_AT_ONCE = 8_192
 # Logits of the texts that are compared before and after saving (training/merging), four
 # texts of 400 characters: with additions, merged, rounded, read back.
 COMPARED_LOGITS, COMPARED_TOKENS, COMPARED_SIDES = 2**24, 1_600, 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from training.spec import StageSettings, share_of_one
+from training.spec import StageSettings
 from webapp.jobs.planning import constants as c
 from webapp.jobs.planning import memory
 from webapp.jobs.planning.situation import Situation
@@ -38,9 +38,10 @@ def predict(situation: Situation, stages: Sequence[StageSettings]) -> dict[str, 
     gpus = gpus_of_a_job(situation)
     needed = memory.parts(
         situation.passport,
-        [share_of_one(stage, gpus) for stage in stages],
+        stages,
         gpu=situation.gpu,
         device_bytes=largest_device(situation),
+        processes=gpus,
     )
     checkpoint = (
         c.FULL_CHECKPOINT_BYTES_PER_PARAMETER if full else c.WEIGHT_BYTES_PER_PARAMETER

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from training.spec import (
+    AlignPreferences,
     ContinuePretraining,
     DistilEmbeddings,
     ExtendVocabulary,
     Shape,
+    StageSettings,
     TuneInstructions,
     bytes_of_a_token,
     shape_of,
@@ -48,15 +50,19 @@ def test_the_parts_follow_from_what_learns() -> None:
     full = parts()
     assert tuple(full) == memory.PARTS
     assert full["weights"] == 4 * PASSPORT["parameters"]
-    assert full["gradients"] == full["weights"]
+    # The gradient of the output matrix once more, while a chunk's is added to it.
+    assert full["gradients"] == full["weights"] + 4 * 32_000 * 512
+    # One chunk of logits, and nothing beside it of its size.
+    assert full["logits"] == 4 * 2**25
     assert full["optimizer"] == 2 * full["weights"]
     lora = memory.learned_numbers(
         memory.base_of(PASSPORT), ContinuePretraining(method="lora", lora_rank=16)
     )
     # Four matrices of attention and three of the feed-forward part, in and out.
     assert lora == 16 * 8 * (4 * 1_024 + 3 * (512 + 1_376))
-    body = parts(trains="body")
-    assert body["optimizer"] == 8 * (PASSPORT["parameters"] - 2 * 32_000 * 512)
+    body, frozen = parts(trains="body"), 2 * 32_000 * 512
+    assert body["optimizer"] == 8 * (PASSPORT["parameters"] - frozen)
+    assert body["gradients"] == 4 * (PASSPORT["parameters"] - frozen)
 
 
 def test_activations_follow_layers_and_tokens() -> None:
@@ -72,6 +78,14 @@ def test_activations_follow_layers_and_tokens() -> None:
     assert large[0] == large[1] < 1.4 * 2**30
 
 
+def kept(stage: StageSettings, *, gpu: bool = False) -> float:
+    """Activations on the way back, whichever moment of the run is the fullest."""
+    machine = memory.Machine(gpu, 0.0, 1, "auto")
+    return memory._learning(memory.base_of(PASSPORT), stage, 0, machine, 1)[
+        "activations"
+    ]
+
+
 def test_what_lies_free_follows_the_outputs_of_matrices() -> None:
     """On a CPU alone, more of it with additions, and for every layer of a model whose
     layers are computed twice, which keep next to nothing."""
@@ -79,9 +93,8 @@ def test_what_lies_free_follows_the_outputs_of_matrices() -> None:
 
     def free(gradient_checkpointing: str = "off", **settings: Any) -> float:
         settings |= {"gradient_checkpointing": gradient_checkpointing}
-        learning = [ContinuePretraining(**stage, **settings)]
-        cpu = memory.parts(PASSPORT, learning)["activations"]
-        return cpu - memory.parts(PASSPORT, learning, gpu=True)["activations"]
+        learning = ContinuePretraining(**stage, **settings)
+        return kept(learning) - kept(learning, gpu=True)
 
     # Queries, keys, values, output; gate, up, down.
     outputs = 8 * 256 * 8 * 4 * (4 * 512 + 2 * 1_376 + 512)
@@ -119,6 +132,63 @@ def test_new_rows_and_a_teacher_count() -> None:
     assert distilling["weights"] == 8 * PASSPORT["parameters"]
     tuned = memory.parts(PASSPORT, [TuneInstructions()])
     assert tuned["optimizer"] < tuned["weights"] / 2
+
+
+def test_a_pass_takes_an_even_part_of_the_examples_or_pairs() -> None:
+    """Pairs are two rows; 58M keeps 1 GB of 12 rows of 256 tokens."""
+    lora: dict[str, Any] = {"lora_rank": 16, "maximum_tokens": 256}
+    eight = kept(TuneInstructions(batch_examples=8, **lora))
+    assert kept(TuneInstructions(batch_examples=16, **lora)) == eight
+    assert kept(TuneInstructions(batch_examples=12, **lora)) == pytest.approx(
+        1.5 * eight
+    )
+    pairs = kept(AlignPreferences(batch_pairs=4, **lora))
+    assert kept(AlignPreferences(batch_pairs=8, **lora)) == pairs
+    assert kept(AlignPreferences(batch_pairs=1, **lora)) == pytest.approx(pairs / 4)
+    # Nothing is dropped out of the inputs of its additions.
+    assert 0.5 * eight < pairs < 0.7 * eight
+
+
+def test_weights_in_parts_are_divided_and_passes_are_not() -> None:
+    seven = {**PASSPORT, "parameters": 7 * 10**9, "layers": 32, "width": 4_096}
+    settings = {"block_tokens": 512, "batch_blocks": 8, "gradient_checkpointing": "off"}
+    stage = ContinuePretraining(**settings)
+
+    def predicted(processes: int, sharing: str, **more: Any) -> dict[str, int]:
+        return memory.parts(
+            seven, [stage], gpu=True, processes=processes, sharing=sharing, **more
+        )
+
+    one = predicted(1, "auto", device_bytes=80e9)
+    replicated, sharded = predicted(4, "replicated"), predicted(4, "sharded")
+    for name in ("weights", "gradients", "optimizer"):
+        assert replicated[name] == one[name]
+    assert sharded["optimizer"] == one["optimizer"] / 4
+    rows, layer = 2 * 32_000 * 4_096, (7 * 10**9 - 2 * 32_000 * 4_096) // 32
+    whole = 4 * (rows + 2 * layer)
+    assert sharded["weights"] == one["weights"] / 4 + whole
+    assert sharded["gradients"] == one["gradients"] / 4 + 2 * whole
+    assert sharded["process"] == one["process"]
+    # Each computes two of eight blocks, however the weights lie.
+    assert sharded["activations"] == replicated["activations"] < one["activations"]
+    assert sharded["logits"] == replicated["logits"]
+    # As the engine decides: where it would fill more than half of a GPU.
+    assert predicted(4, "auto", device_bytes=80e9) == sharded
+    assert predicted(4, "auto", device_bytes=400e9) == replicated
+    # Additions alone learn in tuning: every process holds the model.
+    tuning = [TuneInstructions(batch_examples=8, maximum_tokens=512)]
+    shared = memory.parts(seven, tuning, gpu=True, processes=4, sharing="sharded")
+    assert shared["weights"] == 6 * seven["parameters"]
+
+
+def test_a_gpu_does_not_read_models_back() -> None:
+    stage = ContinuePretraining(
+        method="lora", gradient_checkpointing="on", batch_blocks=1
+    )
+    large = {**PASSPORT, "parameters": 2 * 10**9, "layers": 80}
+    on_gpu = memory.parts(large, [stage], gpu=True)
+    assert on_gpu["weights"] == 6 * large["parameters"]
+    assert memory.parts(large, [stage])["weights"] == 8 * large["parameters"]
 
 
 def test_old_passports_are_guessed_from_their_size() -> None:
