@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from training import checkpoints, compute, forward_passes, manifest, optimisation
+from training import (
+    checkpoints,
+    compute,
+    forward_passes,
+    freed_memory,
+    manifest,
+    optimisation,
+)
 from training.data.packing import Batch, Packer
 from training.errors import Diverged, Stopped
 from training.evaluation.evaluator import Evaluator
@@ -290,6 +297,8 @@ class Pretraining:
 
     def evaluate(self, step: int, total: int) -> None:
         """A point of the curves and the prompts' answers, written as an event."""
+        # What steps left free is in pieces; measured text would lie beside it.
+        freed_memory.give_back()
         self.events.write("evaluation", stage=STAGE, total=total, **self.measure(step))
 
     def measure(self, step: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from safetensors.torch import load_file, save_file
 
-from training import adapters, compute, merging, templates
+from training import adapters, compute, freed_memory, merging, templates
 from training.data.preferences import PairIds, Preference, encode_pair, preferences_of
 from training.data.rows import read_rows
 from training.errors import BaseUnsuitable, MaterialMissing, Stopped
@@ -178,6 +178,7 @@ def tune(
     ).point
     with ranks.first_before_others():
         reference = before_training(context, tuned, learned, measured, pad)
+    freed_memory.give_back()
     lengths = [pair.length for pair in learned]
     tokens = tokens_of_a_pass(tuned, max(lengths))
     plan = sft.make_plan(
@@ -194,6 +195,8 @@ def tune(
         tokens=tokens,
         ranks=ranks,
     )
+    # The passes that are learned from are smaller, and would lie beside what is free.
+    freed_memory.give_back()
     order = sft.batch_order(
         lengths, batch=settings.batch_pairs, steps=plan.steps, seed=seed
     )

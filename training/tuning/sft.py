@@ -141,14 +141,13 @@ def make_plan(
     of speed; `began` is the monotonic time from which the minutes count.
 
     `batches` are a few steps to measure on, `batch` how many of the `examples` a step
-    takes; `micro_batches` says how much of it goes through the model at once, without it
-    `tokens`. Written to `path` the first time and read from it ever after. Among several
+    takes; `micro_batches` (or `tokens`) says how much of it goes through the model at
+    once. Written to `path` the first time and read from it ever after. Among several
     `ranks` each measures its share, and the plan is the first one's.
     """
     known = path.is_file() and json.loads(path.read_text(encoding="utf-8"))
     if known := ranks.from_first(known):
         return Plan(**known)
-
     batches = [share(part, ranks, pad) for part in batches]
     head_loss = HeadLoss(model)
     undo = drop_gradients(list(model.parameters()))
