@@ -110,12 +110,13 @@ class DiskFull(TrainingError):
 
 
 class TranslatorUnavailable(TrainingError):
-    """The translation service is not named, not reachable or refuses to answer."""
+    """The service that translates or invents is not named, not reachable or refuses to
+    answer."""
 
     code = "translator_unavailable"
     hint = (
         "The operator names the service with MOTHERTONGUE_TRANSLATOR_URL on the worker. "
-        "What was translated so far is kept."
+        "What it has written so far is kept."
     )
     retryable = True
 

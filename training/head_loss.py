@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from training.data.packing import IGNORED
+from training.self_correction import Revision, change
 from training.spec import LOGITS_AT_ONCE
 
 # Rounding of two ways to the same logits, beside the largest of them.
@@ -29,6 +31,60 @@ SAME_LOGITS = 1e-4
 NUMBERS_OF_A_CORE = 2**18
 
 Context = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What tokens [tokens] are to become; `revision.marked` has their shape."""
+
+    labels: torch.Tensor
+    revision: Revision | None = None
+
+    @classmethod
+    def of(cls, labels: torch.Tensor, revision: Revision | None) -> Targets:
+        """Of labels [rows, positions]. Where nothing is revised there is no revision, and
+        the loss is cross-entropy to the last bit."""
+        if revision is None or not revision.weight:
+            return cls(labels.flatten())
+        marked = (revision.marked & (labels != IGNORED)).flatten()
+        return cls(labels.flatten(), replace(revision, marked=marked))
+
+    def at(self, places: torch.Tensor) -> Targets:
+        """The targets at some places."""
+        if self.revision is None:
+            return Targets(self.labels[places])
+        marked = self.revision.marked[places]
+        return Targets(self.labels[places], replace(self.revision, marked=marked))
+
+    def split(self, size: int) -> list[Targets]:
+        """In chunks of `size` tokens, as torch splits."""
+        places = torch.arange(len(self.labels), device=self.labels.device)
+        return [self.at(part) for part in places.split(size)]
+
+    def of_chunk(self, logits: torch.Tensor) -> torch.Tensor:
+        """The summed loss of logits [tokens, rows] where all are learned; the logits are
+        gone after it."""
+        change = self._change(logits)  # before they are
+        loss = _of_chunk(logits, self.labels)
+        return loss if change is None else loss + change
+
+    def of_whole(self, logits: torch.Tensor) -> torch.Tensor:
+        """The summed loss of a model's own logits, which are left as they are."""
+        logits = logits.flatten(0, -2)
+        loss = cross_entropy(
+            logits.float(), self.labels, ignore_index=IGNORED, reduction="sum"
+        )
+        change = self._change(logits)
+        return loss if change is None else loss + change
+
+    def _change(self, logits: torch.Tensor) -> torch.Tensor | None:
+        """What revising adds; None where nothing is revised."""
+        if self.revision is None:
+            return None
+        marked = self.revision.marked.nonzero().flatten()
+        weight, temperature = self.revision.weight, self.revision.temperature
+        # Taken out, so a copy: the way back needs nothing of the logits themselves.
+        return change(logits[marked].float(), self.labels[marked], weight, temperature)
 
 
 class HeadLoss:
@@ -58,27 +114,30 @@ class HeadLoss:
         labels: torch.Tensor,
         tokens: int,
         cast: Context,
+        revision: Revision | None = None,
     ) -> float:
         """Add the gradients of the summed loss over `tokens`; returns that loss.
 
         `labels` [rows, positions] stand where they are predicted, IGNORED elsewhere;
-        `cast` makes the context of mixed precision.
+        `cast` makes the context of mixed precision; `revision` says which of the labels
+        the model itself revises.
         """
+        targets = Targets.of(labels, revision)
         if self.whole:
             with cast():
                 logits = self.model(**inputs).logits
-            loss = _of_whole(logits, labels) / max(1, tokens)
+            loss = targets.of_whole(logits) / max(1, tokens)
             loss.backward()
             return loss.item()
         with cast():
-            hidden, labels = self._hidden(inputs, labels)
+            hidden, targets = self._hidden(inputs, targets)
         leaf = hidden.detach().requires_grad_(hidden.requires_grad)
         total = torch.zeros((), device=hidden.device)
-        chunks = (leaf.split(self.tokens), labels.split(self.tokens))
+        chunks = (leaf.split(self.tokens), targets.split(self.tokens))
         for part, wanted in zip(*chunks, strict=True):
             with cast():
                 logits = self._logits(part)
-            loss = _of_chunk(logits, wanted) / max(1, tokens)
+            loss = wanted.of_chunk(logits) / max(1, tokens)
             del logits  # or they lie beside those of the next chunk
             loss.backward()
             total += loss.detach()
@@ -86,19 +145,25 @@ class HeadLoss:
             hidden.backward(leaf.grad)
         return total.item()
 
-    def summed(self, inputs: Mapping[str, Any], labels: torch.Tensor) -> torch.Tensor:
+    def summed(
+        self,
+        inputs: Mapping[str, Any],
+        labels: torch.Tensor,
+        revision: Revision | None = None,
+    ) -> torch.Tensor:
         """The summed loss as a tensor that somebody else goes back from: the logits of a
         chunk are then computed twice."""
+        targets = Targets.of(labels, revision)
         if self.whole:
-            return _of_whole(self.model(**inputs).logits, labels)
-        hidden, labels = self._hidden(inputs, labels)
+            return targets.of_whole(self.model(**inputs).logits)
+        hidden, targets = self._hidden(inputs, targets)
 
-        def loss(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-            return _of_chunk(self._logits(part), wanted)
+        def loss(part: torch.Tensor, wanted: Targets) -> torch.Tensor:
+            return wanted.of_chunk(self._logits(part))
 
-        chunks = (hidden.split(self.tokens), labels.split(self.tokens))
         if len(hidden) <= self.tokens:
-            return loss(hidden, labels)
+            return loss(hidden, targets)
+        chunks = (hidden.split(self.tokens), targets.split(self.tokens))
         parts = [
             checkpoint(loss, part, wanted, use_reentrant=False)
             for part, wanted in zip(*chunks, strict=True)
@@ -106,15 +171,14 @@ class HeadLoss:
         return torch.stack(parts).sum()
 
     def _hidden(
-        self, inputs: Mapping[str, Any], labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states [tokens, width] and labels [tokens] of what is learned."""
+        self, inputs: Mapping[str, Any], targets: Targets
+    ) -> tuple[torch.Tensor, Targets]:
+        """Hidden states [tokens, width] and targets [tokens] of what is learned."""
         hidden = self.body(**inputs).last_hidden_state.flatten(0, -2)
-        labels = labels.flatten()
-        learned = (labels != IGNORED).nonzero().flatten()
-        if len(learned) < len(labels):
-            hidden, labels = hidden.index_select(0, learned), labels[learned]
-        return hidden, labels
+        learned = (targets.labels != IGNORED).nonzero().flatten()
+        if len(learned) < len(targets.labels):
+            hidden, targets = hidden.index_select(0, learned), targets.at(learned)
+        return hidden, targets
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """[tokens, rows], as the family's own forward pass ends."""
@@ -185,9 +249,3 @@ def _blocks(
 def _of_chunk(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The summed loss of tokens that are all learned; the logits are gone after it."""
     return _InPlace.apply(logits.float(), labels)
-
-
-def _of_whole(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The summed loss of a model's own logits, which are left as they are."""
-    logits, labels = logits.flatten(0, -2).float(), labels.flatten()
-    return cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")

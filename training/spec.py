@@ -33,7 +33,7 @@ from training.settings.forward_pass import (
 )
 from training.settings.merge import Merge
 from training.settings.merge_models import MergeModels
-from training.settings.needs import named
+from training.settings.needs import named, service_is_named
 from training.settings.order import check_order
 from training.settings.prepare import Prepare
 from training.settings.setting import StageSettings, build, setting, unfit, unknown
@@ -75,6 +75,7 @@ __all__ = [
     "in_parts",
     "most_processes",
     "named",
+    "service_is_named",
     "shape_of",
     "share_of_one",
     "stage_from_json",

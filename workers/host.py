@@ -19,6 +19,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.models.functions import Now
 
+from training.spec import service_is_named
 from webapp.jobs import moves
 from webapp.jobs.models import Desired, Host, Job, State
 from workers.devices import Device, list_devices
@@ -40,7 +41,10 @@ class WorkerHost:
         self.stop = threading.Event()
         self.row, _ = Host.objects.update_or_create(
             name=name,
-            defaults={"devices": [device.as_dict() for device in devices]},
+            defaults={
+                "devices": [device.as_dict() for device in devices],
+                "has_service": service_is_named(),
+            },
         )
         self._free: queue.SimpleQueue[Device] = queue.SimpleQueue()
         for device in devices:

@@ -35,3 +35,13 @@ class Service(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Quiet."""
+
+
+def teach(shown: str) -> str:
+    """A teacher that asks and answers with words of the text from behind."""
+    text, _, talk = shown.partition("\n\n---\n\n")
+    words = text.split()
+    turn = talk.count("Question: ")
+    start = 3 * turn + 12 * talk.endswith("?")
+    ending = "." if talk.endswith("?") else "?"
+    return " ".join([words[0], *words[start + 4 : start : -1]]) + ending

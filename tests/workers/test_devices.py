@@ -13,6 +13,7 @@ from workers.devices import (
     parse_gpus,
     together,
 )
+from workers.host import WorkerHost
 
 TABLE = """GPU-1a2b, NVIDIA H200, 143771
 GPU-3c4d, Some, name with a comma, 24576
@@ -110,3 +111,14 @@ def test_kills_for_memory_are_counted(
     assert devices.out_of_memory_kills() == 0
     events.write_text("low 0\noom 4\noom_kill 3\noom_group_kill 1\n")
     assert devices.out_of_memory_kills() == 3
+
+
+@pytest.mark.django_db
+def test_a_host_says_whether_a_service_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "MOTHERTONGUE_TRANSLATOR_URL"
+    monkeypatch.setenv(url, "http://127.0.0.1:8080/v1")
+    assert WorkerHost("anvil", ["cpu"], [describe_cpu()]).row.has_service
+    monkeypatch.delenv(url)
+    assert not WorkerHost("anvil", ["cpu"], [describe_cpu()]).row.has_service

@@ -22,8 +22,8 @@ from typing import Any
 
 from training.data.conversations import Message
 from training.errors import TranslatorUnavailable
+from training.settings.needs import SERVICE_PREFIX as PREFIX
 
-PREFIX = "MOTHERTONGUE_TRANSLATOR_"
 # Answers after which asking again can help: too many requests and faults of the service.
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
 MOST_WAIT_SECONDS = 30.0
@@ -31,8 +31,8 @@ MOST_WAIT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class ChatClient:
-    """Asks one service. `attempts` with doubling pauses, each of at most
-    `timeout_seconds`."""
+    """Asks one service, for translations or for what a teacher invents. `attempts` with
+    doubling pauses, each of at most `timeout_seconds`."""
 
     url: str
     model: str = "default"
@@ -50,9 +50,9 @@ class ChatClient:
         url = environment.get(f"{PREFIX}URL", "").rstrip("/")
         if not url.startswith(("http://", "https://")):
             raise TranslatorUnavailable(
-                "No translation service is set up on this worker."
+                "No service that writes is named on this worker."
                 if not url
-                else f"The address of the translation service, {url!r}, is no http "
+                else f"The address of the service that writes, {url!r}, is no http "
                 "address."
             )
         return cls(
@@ -77,7 +77,7 @@ class ChatClient:
                 said = problem.read(200).decode("utf-8", "replace").strip()
                 if problem.code not in PASSING or attempt == self.attempts:
                     raise TranslatorUnavailable(
-                        f"The translation service answered with the status "
+                        f"The service that writes answered with the status "
                         f"{problem.code}: {said}"
                     ) from None
                 pause = max(pause, _asked_to_wait(problem.headers))
@@ -85,7 +85,7 @@ class ChatClient:
                 if attempt == self.attempts:
                     reason = getattr(problem, "reason", problem)
                     raise TranslatorUnavailable(
-                        f"The translation service at {self.url} cannot be reached: "
+                        f"The service that writes, {self.url}, cannot be reached: "
                         f"{reason}"
                     ) from None
             self.sleep(min(pause, MOST_WAIT_SECONDS))
@@ -118,6 +118,6 @@ def _text_of(body: bytes) -> str:
         text = None
     if not isinstance(text, str):
         raise TranslatorUnavailable(
-            "The translation service answers in another form than chat completions."
+            "The service that writes answers in another form than chat completions."
         )
     return text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from training.data.builders import Builder, builders
 from training.data.builders.material import Material
@@ -22,6 +23,8 @@ from training.data.passages import cut
 # ran in bfloat16, the second in float32.
 PROTECTED_SHARE_OF_TEXT = 0.5
 SHORTEST_TEXT_CHARACTERS = 40
+# Origins of examples made from parallel text that ask for a translation.
+TRANSLATIONS = ("translations", "few_shot")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Examples:
     chats: list[list[Message]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.chats) + len(self.texts)
@@ -90,9 +93,7 @@ def build_examples(
     )
     counts = {
         "instructions": len(rows),
-        "translations": sum(
-            origin in ("translations", "few_shot") for _, origin in answered
-        ),
+        "translations": sum(origin in TRANSLATIONS for _, origin in answered),
         "texts": len(texts),
     }
     return Examples(

@@ -3,23 +3,19 @@
 The translator is any function from a text to its translation: a service
 (chat_client.py) or the model itself. Every turn is translated by itself; a row is left
 out as soon as one of its turns fails a filter. Everything that was translated stands in a
-cache, so that a stopped run goes on and asks for nothing twice.
+cache (asked.py).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from statistics import median
-from threading import Lock
 
+from training.data.asked import AT_ONCE, Cache, in_order
 from training.data.builders.material import Instruction
 from training.data.builders.wordings import language_name
 from training.data.chat_client import ChatClient
@@ -40,41 +36,18 @@ SHORT_CHARACTERS = 20
 # what is usual, scripts differ by more (a Chinese text has a third of the characters).
 LENGTH_FACTOR, UNKNOWN_LENGTH_FACTOR = 3.0, 6.0
 COPIED_CHRF = 80.0
-ROWS_AT_ONCE = 8
 MOST_PAIRS = 20_000  # the usual length of a translation is known from fewer
 
 
-class Cache:
-    """Translations by text and languages, in a file of JSON lines."""
+def through(cache: Cache, translate: Translate) -> Translate:
+    """The translator, asked only for what is not known yet."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        """`name` says who translates: another translator has its own entries."""
-        self.path, self.name = path, name
-        self.lock = Lock()
-        self.found: dict[str, str] = {}
-        if path.is_file():
-            for line in path.read_bytes().splitlines():
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    continue  # a line cut short by a crash
-                self.found[entry["key"]] = entry["text"]
+    def cached(text: str, source: str, target: str) -> str:
+        return cache.get(
+            [source, target, text], lambda: translate(text, source, target)
+        )
 
-    def through(self, translate: Translate) -> Translate:
-        """The translator, asked only for what is not known yet."""
-
-        def cached(text: str, source: str, target: str) -> str:
-            plain = json.dumps([self.name, source, target, text], ensure_ascii=False)
-            key = hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest()
-            if key not in self.found:
-                translated = translate(text, source, target)
-                line = json.dumps({"key": key, "text": translated}, ensure_ascii=False)
-                with self.lock, self.path.open("a", encoding="utf-8") as file:
-                    file.write(line + "\n")
-                    self.found[key] = translated
-            return self.found[key]
-
-        return cached
+    return cached
 
 
 def by_client(client: ChatClient) -> Translate:
@@ -146,7 +119,7 @@ def translate_rows(
     least_chrf: float = 0.0,
     seconds: float = float("inf"),
     stopped: Callable[[], bool] = lambda: False,
-    workers: int = ROWS_AT_ONCE,
+    workers: int = AT_ONCE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Translated:
     """Translate the rows in order until the time is over.
@@ -155,21 +128,19 @@ def translate_rows(
     other (builders/cross_lingual.py, builders/taco.py). Raises TranslatorUnavailable.
     """
     found = Translated()
-    began = clock()
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(rows), workers):
-            if stopped() or clock() - began > seconds:
-                found.unfinished = len(rows) - start
-                break
-            part = rows[start : start + workers]
-            results = pool.map(
-                lambda row: _one(row, target, translate, usual, least_chrf), part
-            )
-            for result in results:
-                if isinstance(result, str):
-                    found.left_out[result] += 1
-                else:
-                    found.rows.append(result)
+    results, found.unfinished = in_order(
+        rows,
+        lambda row: _one(row, target, translate, usual, least_chrf),
+        seconds=seconds,
+        stopped=stopped,
+        workers=workers,
+        clock=clock,
+    )
+    for result in results:
+        if isinstance(result, str):
+            found.left_out[result] += 1
+        else:
+            found.rows.append(result)
     return found
 
 

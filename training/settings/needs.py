@@ -9,14 +9,20 @@ Standard library only.
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from training.errors import MaterialMissing
+from training.errors import MaterialMissing, TranslatorUnavailable
 
 if TYPE_CHECKING:
     from training.spec import JobSpec
 
 Needs = tuple[tuple[str, ...], ...]
+
+# How the variables begin that name a service on the worker (data/chat_client.py).
+SERVICE_PREFIX = "MOTHERTONGUE_TRANSLATOR_"
+SERVICE = "worker.service"
 
 # How each place of a job is called in a sentence.
 NAMES = {
@@ -32,6 +38,7 @@ NAMES = {
     "resources.models": "models to merge with",
     "resources.target_vectors": "word vectors of the language",
     "resources.base_vectors": "word vectors of the base's language",
+    SERVICE: "a service that writes, named on the worker",
 }
 
 
@@ -46,10 +53,16 @@ def absent(needs: Needs, spec: JobSpec) -> list[tuple[str, ...]]:
 
 
 def refuse_absent(spec: JobSpec) -> None:
-    """Raise MaterialMissing for the first choice that lacks what it needs."""
+    """Raise MaterialMissing, or TranslatorUnavailable where it is the service, for the
+    first choice that lacks what it needs."""
     for settings in spec.stages:
         for field, choice, needs in settings.needs():
             missing = absent(needs, spec)
+            if (SERVICE,) in missing:
+                raise TranslatorUnavailable(
+                    f"{field.metadata['label']}: {choice} needs a service that writes, and "
+                    "none is named on this worker."
+                )
             if missing:
                 raise material_missing(field.metadata["label"], choice, missing)
 
@@ -65,7 +78,14 @@ def material_missing(
     )
 
 
+def service_is_named(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the operator names a service that writes, here."""
+    return bool(environment.get(f"{SERVICE_PREFIX}URL"))
+
+
 def _has(spec: JobSpec, place: str) -> bool:
+    if place == SERVICE:
+        return service_is_named()
     part, _, name = place.partition(".")
     holder: Any = getattr(spec, part)
     assert name in {field.name for field in dataclasses.fields(holder)}, place

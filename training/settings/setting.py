@@ -74,11 +74,12 @@ class StageSettings:
             check(self.stage, field, getattr(self, field.name))
 
     def needs(self) -> Iterator[tuple[dataclasses.Field[Any], str, Needs]]:
-        """(field, its value, what that needs) of every choice that needs something."""
+        """(field, its value, what that needs) of every choice that needs something and
+        has an effect."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             needs = field.metadata["needs"].get(value)
-            if needs:
+            if needs and not self.no_effect(field):
                 yield field, value, needs
 
     def unfit(self, name: str, words: str) -> SpecInvalid:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar
 
+from training.settings.needs import SERVICE, Needs
 from training.settings.setting import StageSettings, setting
 
 # Steps after which a base that was never taught to answer did so: 208 of 16 examples at
@@ -17,6 +19,26 @@ class TuneInstructions(StageSettings):
     """Learn to answer: LoRA on questions, answers and translations."""
 
     stage: ClassVar[str] = "tune_instructions"
+
+    @property
+    def writes(self) -> bool:
+        """Whether rows are translated, written or invented before the tuning."""
+        return bool(
+            self.translated_rows
+            or self.backtranslated_documents
+            or self.invented_conversations
+        )
+
+    def needs(self) -> Iterator[tuple[Field[Any], str, Needs]]:
+        """Of the choices, and of conversations that are to be invented."""
+        yield from super().needs()
+        if self.invented_conversations:
+            field = self.__dataclass_fields__["invented_conversations"]
+            yield (
+                field,
+                str(self.invented_conversations),
+                (("data.target",), (SERVICE,)),
+            )
 
     minutes: float = setting(
         2.0,
@@ -139,6 +161,27 @@ class TuneInstructions(StageSettings):
         high=20,
         acts={"few_shot_share": 0},
     )
+    self_correction: float = setting(
+        0.0,
+        "Trust in the model's own translations",
+        "For pairs that may not be translations of each other: the part of what is "
+        "learned that the model's own expectation has at the last step; it grows from 0. "
+        "The loss that is reported is against what is then learned.",
+        low=0.0,
+        high=1.0,
+        source="Meng et al. 2025, How to Learn in a Noisy World?",
+        acts={"translation_share": 0},
+    )
+    self_correction_temperature: float = setting(
+        0.5,
+        "Temperature of its own expectation",
+        "Below 1 it leans to what the model holds likely. At 1 it would change nothing "
+        "but the length of a step.",
+        low=0.05,
+        high=0.95,
+        source="Wang et al. 2022, ProSelfLC",
+        acts={"self_correction": 0},
+    )
     dictionary_share: float = setting(
         0.05,
         "Share of dictionary entries",
@@ -229,6 +272,7 @@ class TuneInstructions(StageSettings):
         "endpoint: the OpenAI-compatible service that the operator names on the worker "
         "(MOTHERTONGUE_TRANSLATOR_URL); model: the model that is being trained.",
         choices=("endpoint", "model"),
+        needs={"endpoint": ((SERVICE,),)},
         acts={"translated_rows": 0},
     )
     least_chrf: float = setting(
@@ -259,14 +303,47 @@ class TuneInstructions(StageSettings):
         high=1.0,
         acts={"backtranslated_documents": 0},
     )
+    invented_conversations: int = setting(
+        0,
+        "Conversations invented by a teacher",
+        "The service that the operator names on the worker (MOTHERTONGUE_TRANSLATOR_URL) "
+        "is shown passages of your documents and invents so many, at most one from each; "
+        "what fails a filter is left out.",
+        unit="conversations",
+        low=0,
+        high=10_000_000,
+        source="UltraLink, Wang et al. 2024; M2Lingual, Maheshwary et al. 2024",
+    )
+    invented_turns: int = setting(
+        3,
+        "Questions in a conversation",
+        "At most; it ends before the first one that fails a filter.",
+        unit="questions",
+        low=1,
+        high=10,
+        source="M2Lingual: over several turns",
+        acts={"invented_conversations": 0},
+    )
+    invented_documents: float = setting(
+        1.0,
+        "Documents that the teacher reads",
+        "This part of the documents of the training text, drawn by chance.",
+        low=0.001,
+        high=1.0,
+        acts={"invented_conversations": 0},
+    )
     generation_minutes: float = setting(
         5.0,
         "Minutes of writing at most",
-        "For translating and for writing instructions, each.",
+        "For translating, for writing and for inventing instructions, each.",
         unit="minutes",
         low=0.01,
         high=100_000,
-        acts={"translated_rows": 0, "backtranslated_documents": 0},
+        acts={
+            "translated_rows": 0,
+            "backtranslated_documents": 0,
+            "invented_conversations": 0,
+        },
     )
     raw_text_share: float = setting(
         0.3,

@@ -36,6 +36,7 @@ from training.evaluation.evaluator import Evaluator
 from training.generate import Generator
 from training.micro_batches import MicroBatches
 from training.ranks import Ranks, start
+from training.self_correction import SelfCorrection
 from training.spec import STEPS_TO_ANSWER, TuneInstructions
 from training.tuning import sft
 from training.tuning.instruction_material import collect
@@ -77,7 +78,7 @@ def train(context: StageContext, ranks: Ranks) -> dict[str, Any]:
 
     asked = time.monotonic()
     found = ranks.by_first(lambda: collect(context, settings, writer))
-    if settings.translated_rows or settings.backtranslated_documents:
+    if settings.writes:
         began += time.monotonic() - asked  # its minutes are not those of the tuning
     # New rows are rounded like the others, so that the adapter is trained on what is
     # stored and not on something finer.
@@ -87,7 +88,14 @@ def train(context: StageContext, ranks: Ranks) -> dict[str, Any]:
     if ranks.first:
         merging.save_model(model, tokenizer, context.folder / "base", folder)
     longest = min(settings.maximum_tokens, maximum_positions(model))
-    examples = encode(tokenizer, form, found, longest, whole=settings.loss != "answers")
+    examples = encode(
+        tokenizer,
+        form,
+        found,
+        longest,
+        whole=settings.loss != "answers",
+        revised=settings.self_correction > 0,
+    )
     note_losses(context, found, len(examples))
     if not examples:
         raise BaseUnsuitable("The base's chat template takes none of the examples.")
@@ -176,20 +184,29 @@ def encode(
     maximum_tokens: int,
     *,
     whole: bool = False,
+    revised: bool = False,
 ) -> list[sft.Example]:
     """Ids and labels (with `whole` of every token); examples that the template refuses
-    or whose answer is cut off altogether are left out."""
+    or whose answer is cut off altogether are left out. `revised` marks the answers of
+    translations, whose labels the model may revise."""
     accepted = templates.message_filter(tokenizer)
     examples = []
-    for turns in found.chats:
+    for turns, origin in zip(found.chats, found.origins, strict=True):
         if not accepted(turns):
             continue
         ids, labels = templates.encode_chat(tokenizer, turns, form)
+        marked = revised and origin in instructions.TRANSLATIONS
+        answers = [int(label >= 0) for label in labels] if marked else []
         if whole:
             labels = [templates.IGNORED, *ids[1:]]
         size = sum(len(turn["content"].encode()) for turn in turns)
         examples.append(
-            sft.Example(ids[:maximum_tokens], labels[:maximum_tokens], size)
+            sft.Example(
+                ids[:maximum_tokens],
+                labels[:maximum_tokens],
+                size,
+                revised=answers[:maximum_tokens],
+            )
         )
     start, end = start_id(tokenizer), families.end_of_text_id(tokenizer)
     pieces_of = encode_texts(tokenizer, found.texts)
@@ -243,13 +260,8 @@ def _tune(
 ) -> tuple[sft.Plan, Watcher, float]:
     """Plan, order, train; `answers`: the base has been taught to answer before."""
     settings = cast(TuneInstructions, context.settings)
-    seed, batch = context.spec.seed, settings.batch_examples
-    count = len(examples)
-    if settings.packing == "on":
-        limit = min(settings.maximum_tokens, maximum_positions(tuned))
-        examples = pack(examples, limit, seed)
-        # As many examples a step as without packing, in fewer rows.
-        batch = max(1, round(batch * len(examples) / count))
+    seed = context.spec.seed
+    examples, batch = _rows(settings, examples, maximum_positions(tuned), seed)
     measure = Evaluator(
         tuned, tokenizer, context.spec, context.prepared, "validation"
     ).point
@@ -294,9 +306,29 @@ def _tune(
         device=device,
     )
     loss = sft.train(
-        tuned, tokenizer, examples, order, arguments, watcher, micro_batches, ranks
+        tuned,
+        tokenizer,
+        examples,
+        order,
+        arguments,
+        watcher,
+        micro_batches,
+        ranks,
+        SelfCorrection.of(settings, plan.steps),
     )
     return plan, watcher, loss
+
+
+def _rows(
+    settings: TuneInstructions, examples: list[sft.Example], positions: int, seed: int
+) -> tuple[list[sft.Example], int]:
+    """The examples in rows, packed where that is wanted, and how many rows a step has."""
+    batch = settings.batch_examples
+    if settings.packing != "on":
+        return examples, batch
+    packed = pack(examples, min(settings.maximum_tokens, positions), seed)
+    # As many examples a step as without packing, in fewer rows.
+    return packed, max(1, round(batch * len(packed) / len(examples)))
 
 
 def _watch(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.data import instructions, romanise
+from training.data.asked import AT_ONCE, Cache
 from training.data.builders import builders
 from training.data.builders.backtranslation import keep_best, write_instructions
 from training.data.builders.documents import split_title
@@ -29,8 +30,15 @@ from training.data.chat_client import ChatClient
 from training.data.contamination import Guard
 from training.data.pairs import Pair, StoredPairs
 from training.data.rows import read_rows, read_texts
-from training.data.translate import Cache, Filter, Translate, by_client, translate_rows
+from training.data.translate import (
+    Filter,
+    Translate,
+    by_client,
+    through,
+    translate_rows,
+)
 from training.errors import Stopped
+from training.tuning.inventing import conversations
 
 if TYPE_CHECKING:
     from training.run import StageContext
@@ -59,6 +67,10 @@ def collect(
         material.instructions += translated(context, settings, material, writer)
     if settings.backtranslated_documents:
         material.instructions += backtranslated(context, settings, material, writer)
+    figures = {}
+    if settings.invented_conversations:
+        rows, figures["invented"] = conversations(context, settings)
+        material.instructions += rows
     found = instructions.build_examples(
         material,
         mixture(settings),
@@ -74,7 +86,7 @@ def collect(
             settings.code_switch_ratio,
         ),
     )
-    found.counts["unreadable"] = unreadable
+    found.counts |= {"unreadable": unreadable, **figures}
     return found
 
 
@@ -168,12 +180,12 @@ def translated(
     found = translate_rows(
         rows[:done] if done else rows,
         material.target,
-        cache.through(translate),
+        through(cache, translate),
         usual,
         least_chrf=settings.least_chrf,
         seconds=float("inf") if done else 60 * settings.generation_minutes,
         stopped=lambda: context.stop.requested,
-        workers=8 if settings.translator == "endpoint" else 1,
+        workers=AT_ONCE if settings.translator == "endpoint" else 1,
     )
     if context.stop.requested:
         raise Stopped

@@ -35,9 +35,10 @@ from training.errors import Diverged
 from training.head_loss import HeadLoss
 from training.micro_batches import MicroBatches, drop_gradients
 from training.ranks import ALONE, Ranks
+from training.self_correction import Revision, SelfCorrection
 from training.spec import TuneInstructions
 from training.tuning.sft_example import Example
-from training.tuning.sft_packing import PackingCollator
+from training.tuning.sft_packing import MarkingCollator, PackingCollator, marks
 from training.tuning.together import Together, share
 from training.tuning.watcher import Watcher, newest_checkpoint
 
@@ -220,18 +221,21 @@ def _one_step(
     """Forward and backward over a batch, `size` examples at once, gradients thrown
     away."""
     # One example a row is packing too.
-    collate = PackingCollator(pad, head_loss.model.config)
+    collate = MarkingCollator(PackingCollator(pad, head_loss.model.config))
+    revises = any(example.revised for example in examples)
     for start in range(0, len(examples), size):
         part = [_row(e) for e in examples[start : start + size]]
         inputs = compute.to_device(collate(part), device)
         if not examples[start].documents:
             del inputs["attention_mask"], inputs["position_ids"]
-        labels = inputs.pop("labels")
+        labels, marked = inputs.pop("labels"), inputs.pop("revised")
         head_loss.backward(
             {**inputs, "use_cache": False},
             _following(labels),
             1,
             lambda: compute.autocast(device, precision),
+            # What it costs does not depend on how much is revised.
+            Revision(1.0, 1.0, _following(marked, 0) > 0) if revises else None,
         )
     head_loss.model.zero_grad(set_to_none=True)
 
@@ -245,9 +249,9 @@ def _some(inputs: dict[str, Any], rows: slice) -> dict[str, Any]:
     }
 
 
-def _following(labels: torch.Tensor) -> torch.Tensor:
+def _following(labels: torch.Tensor, empty: int = IGNORED) -> torch.Tensor:
     """The label that each position predicts, of labels that stand at their own."""
-    return torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
+    return torch.nn.functional.pad(labels[:, 1:], (0, 1), value=empty)
 
 
 class AnswerTrainer(Together, SFTTrainer):
@@ -257,10 +261,19 @@ class AnswerTrainer(Together, SFTTrainer):
     name, and under peft's trainable token rows that matrix has no bias to read.
     """
 
-    def __init__(self, *args: Any, micro_batches: MicroBatches, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        micro_batches: MicroBatches,
+        correction: SelfCorrection | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.micro_batches = micro_batches
         self.head_loss = HeadLoss(self.model)
+        self.correction = correction
+        if correction:
+            self.data_collator = MarkingCollator(self.data_collator)
 
     def compute_loss(
         self,
@@ -270,10 +283,15 @@ class AnswerTrainer(Together, SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         labels = inputs.pop("labels")
-        following = _following(labels)
+        following, revision = _following(labels), None
+        if self.correction:
+            marked = _following(inputs.pop("revised"), 0) > 0
+            revision = self.correction.at(self.state.global_step, marked)
         precision = "bfloat16" if self.args.bf16 else "float32"
         with compute.autocast(labels.device, precision):
-            total = self.head_loss.summed({**inputs, "use_cache": False}, following)
+            total = self.head_loss.summed(
+                {**inputs, "use_cache": False}, following, revision
+            )
         if num_items_in_batch is None:
             num_items_in_batch = (following >= 0).sum()
         items = torch.as_tensor(num_items_in_batch, device=total.device)
@@ -414,7 +432,10 @@ def rows_of(examples: list[Example]) -> Dataset:
     names = ["input_ids", "labels"]
     if any(example.documents for example in examples):
         names.append("documents")
-    return Dataset.from_dict({n: [getattr(e, n) for e in examples] for n in names})
+    columns = {n: [getattr(e, n) for e in examples] for n in names}
+    if any(example.revised for example in examples):
+        columns["revised"] = [marks(example) for example in examples]
+    return Dataset.from_dict(columns)
 
 
 def _row(example: Example) -> dict[str, list[int]]:
@@ -423,6 +444,7 @@ def _row(example: Example) -> dict[str, list[int]]:
         "input_ids": example.input_ids,
         "labels": example.labels,
         "documents": example.documents or [0] * len(example.input_ids),
+        "revised": marks(example),
     }
 
 
@@ -435,13 +457,16 @@ def train(
     watcher: Watcher,
     micro_batches: MicroBatches,
     ranks: Ranks = ALONE,
+    correction: SelfCorrection | None = None,
 ) -> float:
     """Train from the newest whole checkpoint to the end or to the stop; the mean loss.
 
-    `watcher.stopped` says which. Raises Diverged.
+    `watcher.stopped` says which; `correction` is for examples with revised labels.
+    Raises Diverged.
     """
     packed = any(example.documents for example in examples)
-    arguments.remove_unused_columns = not packed
+    revises = any(example.revised for example in examples)
+    arguments.remove_unused_columns = not (packed or revises)
     collator = PackingCollator(tokenizer.pad_token_id, model.config)
     trainer = AnswerTrainer(
         model=model,
@@ -451,6 +476,7 @@ def train(
         data_collator=collator if packed else None,
         callbacks=[watcher],
         micro_batches=micro_batches,
+        correction=correction if revises else None,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.join(ranks)

@@ -9,7 +9,7 @@ for batches of like length.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -50,7 +50,27 @@ def _joined(row: list[Example]) -> Example:
         ],
         sum(example.bytes for example in row),
         [number for number, e in enumerate(row) for _ in e.input_ids],
+        [m for e in row for m in marks(e)] if any(e.revised for e in row) else [],
     )
+
+
+def marks(example: Example) -> list[int]:
+    """Which of its labels the model may revise, for every token."""
+    return example.revised or [0] * len(example.input_ids)
+
+
+class MarkingCollator:
+    """Another collator, beside whose tensors the marks of revised labels stand."""
+
+    def __init__(self, collator: Callable[[list[Any]], dict[str, Any]]) -> None:
+        self.collator = collator
+
+    def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, Any]:
+        """What it makes of rows that have "revised", with that [rows, longest]."""
+        batch = self.collator(rows)
+        longest = batch["input_ids"].shape[1]
+        marked = [[*row["revised"]] + [0] * longest for row in rows]
+        return {**batch, "revised": torch.tensor([one[:longest] for one in marked])}
 
 
 class PackingCollator:

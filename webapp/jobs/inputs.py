@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from training.spec import Corpus, Data, Resources
+from training.spec import Corpus, Data, Resources, service_is_named
 from webapp.bases.passport import cut
 from webapp.bases.selectors import tokenizer_folder
 from webapp.core.errors import Refusal
@@ -101,7 +102,7 @@ def situation_of(
         preference_rows=sum(version.documents for version in inputs.preferences),
         dictionary_rows=sum(version.documents for version in inputs.dictionary),
         related_bytes=sum(_text_bytes(version) for version in inputs.related),
-        available=inputs.available(),
+        available=inputs.available() | _services(),
         minutes=minutes,
         goal=goal,
         characters_per_token=characters_per_token(
@@ -130,11 +131,20 @@ def seconds_per_example(target: LanguageTarget) -> float:
 
 def known_devices() -> tuple[dict[str, Any], ...]:
     """Devices of the hosts that take jobs; not of those long gone."""
-    hosts = Host.objects.filter(drained=False)
-    here = hosts.exclude(seen_at__lt=timezone.now() - HOST_GONE)
-    return tuple(
-        d for devices in here.values_list("devices", flat=True) for d in devices
-    )
+    here = _hosts().values_list("devices", flat=True)
+    return tuple(d for devices in here for d in devices)
+
+
+def _services() -> frozenset[str]:
+    """Whether one that writes is named on a host, or here, where `manage.py adapt` starts
+    a worker with what it has itself."""
+    named = service_is_named() or _hosts().filter(has_service=True).exists()
+    return frozenset({"service"} if named else ())
+
+
+def _hosts() -> QuerySet[Host]:
+    gone = timezone.now() - HOST_GONE
+    return Host.objects.filter(drained=False).exclude(seen_at__lt=gone)
 
 
 def characters_per_token(

@@ -40,6 +40,7 @@ class Host(Stored):
 
     name = models.CharField(max_length=200, unique=True)
     devices = models.JSONField(default=list)  # [{"kind", "name", "memory_bytes"}]
+    has_service = models.BooleanField(default=False)  # one that writes is named there
     seen_at = models.DateTimeField(null=True, blank=True)
     drained = models.BooleanField(default=False)
 

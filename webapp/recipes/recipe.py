@@ -41,6 +41,10 @@ NEEDS = {
     "models": _("Choose the models to merge with."),
     "target_vectors": _("Give word vectors of the language."),
     "base_vectors": _("Give word vectors of the base's language."),
+    "service": _(
+        "It needs a service that writes, and no known host names one: whoever runs the "
+        "site sets MOTHERTONGUE_TRANSLATOR_URL where the worker runs and starts it anew."
+    ),
 }
 
 # The same where no target is looked at: what it takes, and nothing is said to be missing.
@@ -65,6 +69,7 @@ TAKES = {
     "models": _("Models to merge with."),
     "target_vectors": _("Word vectors of the language."),
     "base_vectors": _("Word vectors of the base's language."),
+    "service": _("A host on which a service that writes is named."),
 }
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.training.chat_service import Service
+from training.data.asked import Cache
 from training.data.builders.material import Instruction, question
 from training.data.chat_client import ChatClient
 from training.data.pairs import Pair
 from training.data.text_quality import chrf, in_scripts, repeats_itself, usual_scripts
-from training.data.translate import Cache, Filter, by_client, translate_rows
+from training.data.translate import Filter, by_client, through, translate_rows
 from training.errors import TranslatorUnavailable
 
 
@@ -34,7 +35,7 @@ ROWS = [
 
 def test_rows_come_back_in_the_language_with_key_and_origin(service, tmp_path: Path):
     cache = Cache(tmp_path / "cache.jsonl", "small")
-    translate = cache.through(by_client(client_of(service)))
+    translate = through(cache, by_client(client_of(service)))
     found = translate_rows(ROWS, "sw", translate, Filter())
     assert [row.key for row in found.rows] == ["1", "2"]
     assert {(row.language, row.origin) for row in found.rows} == {("sw", "translated")}
@@ -46,14 +47,14 @@ def test_rows_come_back_in_the_language_with_key_and_origin(service, tmp_path: P
     # A second run asks for nothing, and a line cut short costs one question only.
     count = len(service.asked)
     path = tmp_path / "cache.jsonl"
-    again = Cache(path, "small").through(by_client(client_of(service)))
+    again = through(Cache(path, "small"), by_client(client_of(service)))
     assert translate_rows(ROWS, "sw", again, Filter()).rows == found.rows
     assert len(service.asked) == count == 4
     path.write_bytes(path.read_bytes()[:-9])
-    again = Cache(path, "small").through(by_client(client_of(service)))
+    again = through(Cache(path, "small"), by_client(client_of(service)))
     assert translate_rows(ROWS, "sw", again, Filter()).rows == found.rows
     assert len(service.asked) == count + 1
-    other = Cache(path, "another model").through(by_client(client_of(service)))
+    other = through(Cache(path, "another model"), by_client(client_of(service)))
     translate_rows(ROWS, "sw", other, Filter())
     assert len(service.asked) == count + 5
 
@@ -85,7 +86,7 @@ def test_nobody_there_no_address_and_another_form_are_refused_in_words(service):
     nobody = ChatClient(url, attempts=2, sleep=lambda _: None)
     with pytest.raises(TranslatorUnavailable, match="cannot be reached: .*refused"):
         nobody.answer(question("a", "b")[:1])
-    with pytest.raises(TranslatorUnavailable, match="No translation service"):
+    with pytest.raises(TranslatorUnavailable, match="No service that writes"):
         ChatClient.from_environment({})
     with pytest.raises(TranslatorUnavailable, match="no http"):
         ChatClient.from_environment({"MOTHERTONGUE_TRANSLATOR_URL": "file:///etc"})

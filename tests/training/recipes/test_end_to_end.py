@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.training import tiny
+from tests.training.chat_service import teach
 from training import errors
 from training.events import read_events
 from training.run import run_job
@@ -55,6 +56,7 @@ SMALL: dict[str, Any] = {
     "snippets": 2,
     "translated_rows": 4,
     "backtranslated_documents": 4,
+    "invented_conversations": 4,
     "generation_minutes": 0.02,
     "least_chrf": 0.0,
     "least_pairs": 2,
@@ -69,6 +71,7 @@ ONLY_WHERE_SET = {
     "average_last",
     "translated_rows",
     "backtranslated_documents",
+    "invented_conversations",
     "prune_tokens",
     "interlinear_share",
     "least_chrf",
@@ -84,6 +87,7 @@ ON_ANOTHER_DEVICE = (
     "lisa",
     "ks-lottery",
     "instruction-backtranslation",
+    "noisy-parallel",
 )
 
 
@@ -214,8 +218,15 @@ def report_of(run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", launchable())
-def test_a_recipe_runs_to_its_report(name: str, world: Path, tmp_path: Path) -> None:
+def test_a_recipe_runs_to_its_report(
+    name: str, world: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     recipe = launchable()[name]
+    if "service" in recipe.needs:
+        service = request.getfixturevalue("service")
+        service.say = staticmethod(teach)
+        patch = request.getfixturevalue("monkeypatch")
+        patch.setenv("MOTHERTONGUE_TRANSLATOR_URL", service.url)
     if "gpu" in recipe.needs:
         pytest.skip("needs a GPU")
     code = run_job(job(name, world, tmp_path), tmp_path / "run")

@@ -124,7 +124,7 @@ def test_instructions_are_translated_by_the_operators_service(
     context = job(tmp_path, SHORT, pairs=0)
     english_rows(context)
     settings = dataclasses.replace(SHORT, translated_rows=3, cross_lingual_share=0.3)
-    with pytest.raises(TranslatorUnavailable, match="No translation service"):
+    with pytest.raises(TranslatorUnavailable, match="No service that writes"):
         collected(context, settings)
     monkeypatch.setenv("MOTHERTONGUE_TRANSLATOR_URL", service.url)
     found = collected(context, settings)

@@ -142,6 +142,45 @@ def refused(target: object, **arguments: object) -> Refusal:
     return refusal.value
 
 
+URL = "MOTHERTONGUE_TRANSLATOR_URL"
+
+
+def test_a_teacher_that_nobody_named_is_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(URL, raising=False)
+    host = make_host()
+    host.seen_at = timezone.now() - timedelta(hours=48)
+    host.has_service = True  # gone
+    host.save()
+    sentence = refused(make_whole_target(), recipe="ultralink").sentence
+    assert "UltraLink" in sentence and URL in sentence
+    asked = {"tune_instructions": {"translated_rows": 5}}
+    assert URL in refused(make_whole_target(), overrides=asked).sentence
+    asked["tune_instructions"]["translator"] = "model"
+    launch_job(
+        target=make_whole_target(), user=None, answers=Answers(), overrides=asked
+    )
+
+
+@pytest.mark.parametrize("there", ["host", "here"])
+def test_a_teacher_makes_up_for_questions_that_there_are_not(
+    monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    monkeypatch.delenv(URL, raising=False)
+    host = make_host()
+    host.has_service = there == "host"
+    host.save()
+    if there == "here":  # as `manage.py adapt` finds it
+        monkeypatch.setenv(URL, "http://127.0.0.1:8080/v1")
+    target = make_whole_target()
+    text = target.datasets.get(kind=Kind.MONOLINGUAL)
+    answers = Answers(datasets=[str(text.id)])
+    job = launch_job(target=target, user=None, answers=answers, recipe="ultralink")
+    [tuning] = [s for s in job.spec["stages"] if s["stage"] == "tune_instructions"]
+    assert tuning["invented_conversations"] == 1000
+
+
 def test_nothing_to_learn_from_is_refused() -> None:
     assert refused(make_target()).field == "datasets"
 

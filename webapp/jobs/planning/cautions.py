@@ -128,15 +128,16 @@ def _about_answers(
                 "will continue text, but it will not learn to answer."
             )
         ]
-    if situation.examples < c.ENOUGH_EXAMPLES:
+    invented = settings["tune_instructions"].invented_conversations
+    if situation.examples + invented < c.ENOUGH_EXAMPLES:
         return [
             ngettext(
                 "There is %(examples)s example to learn answering from; about a "
                 "thousand good ones are enough for plain answers.",
                 "There are %(examples)s examples to learn answering from; about a "
                 "thousand good ones are enough for plain answers.",
-                situation.examples,
+                situation.examples + invented,
             )
-            % {"examples": situation.examples}
+            % {"examples": situation.examples + invented}
         ]
     return []

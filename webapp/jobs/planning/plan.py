@@ -123,11 +123,15 @@ def _no_stage(key: str, wanted: list[tuple[str, RecipeStage]]) -> str:
 def planned_stages(
     situation: Situation, recipe: Recipe
 ) -> list[tuple[str, RecipeStage]]:
-    """The recipe's stages by key, without tuning where there is nothing to tune on."""
+    """The recipe's stages by key, without tuning where there is nothing to tune on and
+    nothing will be invented."""
+    answers = situation.goal != "write"
     return [
         (key, stage)
         for key, stage in recipe.keyed
-        if stage.name != tuning.STAGE or situation.tunes
+        if stage.name != tuning.STAGE
+        or situation.tunes
+        or (answers and stage.settings.get("invented_conversations"))
     ]
 
 
