@@ -154,10 +154,10 @@ class Work:
         """The last process has no room for two rows."""
         original = sft.HeadLoss.summed
 
-        def summed(loss: Any, inputs: Any, labels: Any) -> Any:
+        def summed(loss: Any, inputs: Any, labels: Any, *more: Any) -> Any:
             if len(labels) > 1 and self.rank == SIZE - 1:
                 raise MemoryError
-            return original(loss, inputs, labels)
+            return original(loss, inputs, labels, *more)
 
         sft.HeadLoss.summed = summed
         self.tune(name, TUNE)
