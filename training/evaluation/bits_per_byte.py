@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from training.data.packing import IGNORED
 from training.data.tokens import encode
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 # tokens of a forward pass at most.
 LOGITS_AT_ONCE = {"cpu": 2**25, "cuda": 2**26}
 TOKENS_AT_ONCE = 8_192
-IGNORED = -100  # torch.nn.functional.cross_entropy's ignore_index
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 from trl.kernels import chunked_logprob
 
+from training.data.packing import IGNORED
 from training.data.preferences import PairIds
 from training.errors import Diverged
 from training.ranks import ALONE, Ranks
@@ -87,7 +88,7 @@ def likelihoods(model: Any, pairs: Sequence[PairIds], *, pad: int) -> Likelihood
         longest = len(pair.prompt) + max(map(len, answers))
         ids = torch.full((2, longest), pad, device=device)
         mask = torch.zeros_like(ids)
-        labels = torch.full_like(ids, -100)
+        labels = torch.full_like(ids, IGNORED)
         for row, answer in enumerate(answers):
             whole = torch.tensor(pair.prompt + answer, device=device)
             ids[row, : len(whole)] = whole
@@ -277,7 +278,7 @@ def _labelled(pair: PairIds) -> dict[str, list[int]]:
         ids = pair.prompt + answer
         row[f"{name}_input_ids"] = ids
         row[f"{name}_attention_mask"] = [1] * len(ids)
-        row[f"{name}_labels"] = [-100] * len(pair.prompt) + answer
+        row[f"{name}_labels"] = [IGNORED] * len(pair.prompt) + answer
     return row
 
 

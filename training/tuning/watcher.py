@@ -21,7 +21,7 @@ from transformers import (
 
 from training import manifest
 from training.events import EventWriter
-from training.pretraining.loop import evaluation_steps
+from training.plans import evaluation_steps
 from training.ranks import ALONE, Ranks
 from training.run import StopFlag
 
