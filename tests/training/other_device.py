@@ -173,15 +173,16 @@ def use_it() -> None:
     """Have the engine compute there, with CUDA's sizes."""
     from training import compute as where
     from training.embeddings import distillation
+    from training.evaluation import bits_per_byte
     from training.pretraining import compiled
     from training.settings import forward_pass
     from training.tuning import sft
 
     where.prepare_device = lambda _asked: torch.device(NAME)
     compiled.choose = lambda *_: False  # it has no compiler
-    sizes = (forward_pass.LOGITS_AT_ONCE, forward_pass.KEPT_AT_ONCE)
-    for size in (*sizes, sft.LOGITS_AT_ONCE, distillation.LOGITS_AT_ONCE):
-        size[NAME] = size["cuda"]
+    for module in (forward_pass, bits_per_byte, distillation, sft):
+        module.LOGITS_AT_ONCE[NAME] = module.LOGITS_AT_ONCE["cuda"]
+    forward_pass.KEPT_AT_ONCE[NAME] = forward_pass.KEPT_AT_ONCE["cuda"]
 
 
 def refuses() -> bool:

@@ -183,7 +183,7 @@ def test_room_promised_to_others_is_not_free(
     monkeypatch.setattr(uploads.shutil, "disk_usage", lambda _: disk)
     assert uploads.free_bytes() == disk.free
     create(world, size=10**6)
-    assert uploads.free_bytes() == disk.free - 2 * 10**6
+    assert uploads.free_bytes() == disk.free - 10**6
 
 
 def test_forgetting_a_file(world: World) -> None:
