@@ -76,6 +76,14 @@ class LaunchForm(forms.Form):
         ),
         required=False,
     )
+    knows = forms.BooleanField(
+        label=_("The base already writes this language"),
+        help_text=_(
+            "It writes whole, right sentences in it and shall get better. What it knows "
+            "hangs on its old pieces; new ones would begin without it."
+        ),
+        required=False,
+    )
     recipe = forms.ChoiceField(label=_("Recipe"), required=False, initial=ADVISED)
     control = forms.BooleanField(
         label=_("Also run the control that keeps the tokenizer"),
@@ -133,6 +141,7 @@ class LaunchForm(forms.Form):
             minutes=data["minutes"],
             goal=data["goal"],
             faster=data["faster"],
+            knows=data["knows"],
             datasets=data["datasets"],
             resources=given | ({"models": models} if models else {}),
         )

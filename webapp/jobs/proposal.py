@@ -33,7 +33,8 @@ BASES = ("instruct", "donor")  # resources that are one base model each
 class Answers:
     """The questions that the target has not answered; `datasets` None means all.
 
-    `faster`: speed of writing counts for more than quality. `resources` names bases by
+    `faster`: speed of writing counts for more than quality; `knows`: the base writes the
+    language already. `resources` names bases by
     id: {"instruct": id, "donor": id, "models": [id]}; from a terminal also files of word
     vectors by path.
     """
@@ -43,6 +44,7 @@ class Answers:
     datasets: list[str] | None = None
     seed: int = 1
     faster: bool = False
+    knows: bool = False
     resources: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -115,7 +117,9 @@ def situation_for(target: LanguageTarget, answers: Answers) -> tuple[Inputs, Sit
     inputs = gather(target, answers.datasets)
     inputs.resources = _resources(target.workspace, answers.resources)
     situation = situation_of(target, inputs, minutes=answers.minutes, goal=answers.goal)
-    return inputs, dataclasses.replace(situation, faster=answers.faster)
+    return inputs, dataclasses.replace(
+        situation, faster=answers.faster, knows=answers.knows
+    )
 
 
 def refuse_missing(

@@ -157,16 +157,17 @@ def answers(target: Any, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def test_speed_before_quality_is_an_answer_of_its_own(
-    world: World, target: Any
+@pytest.mark.parametrize("name", ["faster", "knows"])
+def test_what_is_ticked_is_an_answer_of_its_own(
+    world: World, target: Any, name: str
 ) -> None:
     eve = world.client("eve")
     eve.post(world.url("job-new"), answers(target))
-    eve.post(world.url("job-new"), answers(target, faster="on"))
-    assert sorted(job.answers["faster"] for job in Job.objects.all()) == [False, True]
-    for faster in (False, True):
-        given = Answers(faster=faster)
-        assert situation_for(target, given)[1].faster is faster
+    eve.post(world.url("job-new"), answers(target, **{name: "on"}))
+    assert sorted(job.answers[name] for job in Job.objects.all()) == [False, True]
+    for ticked in (False, True):
+        given = Answers(**{name: ticked})
+        assert getattr(situation_for(target, given)[1], name) is ticked
 
 
 def test_the_plan_stands_on_the_page_before_launch(world: World, target: Any) -> None:

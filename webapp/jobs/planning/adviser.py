@@ -20,7 +20,6 @@ from webapp.jobs.planning import (
     pretraining,
     rows_advice,
     tokenizer_advice,
-    vocabulary,
 )
 from webapp.jobs.planning.needs import missing
 from webapp.jobs.planning.situation import Choice, Reason, Situation
@@ -109,8 +108,8 @@ def _special(situation: Situation, extends: bool) -> list[tuple[str, Reason]]:
     if cannot_spell(situation):
         found.append((ROMANISE, _reason_romanise()))
     answers_already = bool(situation.passport.get("chat_template"))
-    spells = situation.characters_per_token and not vocabulary.cuts_letters(situation)
-    if situation.faster and extends and answers_already and spells:
+    reads = situation.characters_per_token and rows_advice.has_much_to_teach(situation)
+    if situation.faster and extends and answers_already and reads:
         found.append((NEW_ROWS, rows_advice.reason_to_leave_the_body()))
     if _adapts_low_rank(situation) and _fits_only_quantised(situation):
         found.append((QUANTISED, _reason_quantised()))

@@ -114,8 +114,13 @@ def initialisation(situation: Situation) -> Choice:
 
 def objective(situation: Situation) -> Choice:
     """distil_embeddings.objective."""
-    found = TEXT if vocabulary.cuts_letters(situation) else BASE
+    found = BASE if has_much_to_teach(situation) else TEXT
     return found.choice(f"{TEACHING}.objective")
+
+
+def has_much_to_teach(situation: Situation) -> bool:
+    """Whether the base reads the text well enough for new rows to learn from it."""
+    return situation.knows or not vocabulary.cuts_letters(situation)
 
 
 def reason_not_to_teach() -> Reason:
@@ -145,7 +150,7 @@ def reason_to_leave_the_body() -> Reason:
 def warn(situation: Situation, settings: dict[str, StageSettings]) -> list[str]:
     """Where rows are to learn from a base that can hardly read the text."""
     taught = getattr(settings.get(TEACHING), "objective", "")
-    if taught != BASE.value or not vocabulary.cuts_letters(situation):
+    if taught != BASE.value or has_much_to_teach(situation):
         return []
     return [
         _(

@@ -21,7 +21,8 @@ class Situation:
     are {"kind", "name", "memory_bytes"} of the hosts that could run it; `available` are
     the roles of data and the resources that there are, None where the counts tell;
     `seconds_per_example` is what an example of a tuning took on the same base before, 0
-    unknown; `faster`: that it writes fast and cheaply counts for more than how well.
+    unknown; `faster`: that it writes fast and cheaply counts for more than how well;
+    `knows`: the base writes the language already, however it cuts it.
     """
 
     passport: dict[str, Any]
@@ -42,6 +43,7 @@ class Situation:
     devices: tuple[dict[str, Any], ...] = field(default=())
     available: frozenset[str] | None = None
     faster: bool = False
+    knows: bool = False
 
     @property
     def has(self) -> frozenset[str]:

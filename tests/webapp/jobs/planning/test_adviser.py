@@ -104,6 +104,23 @@ CASES = [
         "lora",
         True,
     ),
+    # --- The tokenizer: what the base knows hangs on its pieces ---
+    Case("kk-known", of(SMALL, "kk", 2 * MB, 0.55, knows=True), KEEP, False, "1.59"),
+    Case("sw-known", of(SMALL, "sw", MB, 1.68, knows=True), KEEP, False, "2.111"),
+    Case(
+        "kk-known-faster",
+        of(SMALL, "kk", 2 * MB, 0.55, knows=True, faster=True),
+        "default",
+        True,
+        "speed matters",
+    ),
+    Case(
+        "kk-known-chat-faster",
+        of(CHAT, "kk", 50 * MB, 0.55, devices=GPU, knows=True, faster=True),
+        "new-rows-only",
+        True,
+        "every weight that it answers with stays",
+    ),
     # --- Size and devices ---
     Case("sw-1b-gpu", of(ONE, "sw", 50 * MB, 2.1, devices=GPU), LORA_KEEP, False),
     Case("bo-1b-gpu", of(ONE, "bo", 50 * MB, 0.5, devices=GPU), "lora", True),
@@ -306,6 +323,7 @@ class Rows:
     start: str
     objective: str
     words: str
+    knows: bool = False
 
 
 ROWS = [
@@ -316,13 +334,14 @@ ROWS = [
     Rows("untied", SMALL | {"tied": False}, 1.68, "mean_first", "distil", "the first"),
     Rows("untied-bytes", SMALL, 0.55, "mean", "next_token", "first byte of a letter"),
     Rows("not-tried", SMALL, None, "mean_first", "distil", "the first"),
+    Rows("known-bytes", SMALL, 0.55, "mean", "distil", "first byte", knows=True),
 ]
 
 
 @pytest.mark.parametrize("case", ROWS, ids=[case.name for case in ROWS])
 def test_how_the_rows_of_new_pieces_begin(case: Rows) -> None:
     """By the base and by how it cuts the text; said with its source, and in the plan."""
-    situation = of(case.passport, "kk", MB, case.cut, faster=True)
+    situation = of(case.passport, "kk", MB, case.cut, faster=True, knows=case.knows)
     advice = advise(situation)
     assert advice.recipe == "default"
     start = next(r for r in advice.reasons if "New rows begin" in r.sentence)

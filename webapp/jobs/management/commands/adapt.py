@@ -83,6 +83,7 @@ class Command(BaseCommand):
         )
         add("--goal", default="answer", choices=GOALS)
         add("--faster", action="store_true", help="speed of writing before quality")
+        add("--known", action="store_true", help="the base writes the language already")
         add("--minutes", type=float, default=10.0)
         add("--seed", type=int, default=1)
         add("--set", action="append", default=[], metavar="STAGE.SETTING=VALUE")
@@ -162,6 +163,7 @@ def _launch(options: dict[str, Any], say: Say = lambda line: None) -> Job:
             minutes=options["minutes"],
             goal=options["goal"],
             faster=options["faster"],
+            knows=options["known"],
             seed=options["seed"],
             resources=_resources(options, workspace),
         ),
