@@ -39,6 +39,11 @@ class Forgetting:
             for matrix, ids in zip(self.matrices, self.rows, strict=True)
         ]
 
+    @property
+    def times(self) -> int:
+        """How often rows go back in the whole run."""
+        return max(0, self.last) // self.every
+
     @torch.no_grad()
     def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Reset rows and their moments where it is time to."""

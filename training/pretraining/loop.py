@@ -250,13 +250,20 @@ class Pretraining:
                 self.model.get_input_embeddings(),
                 self.model.get_output_embeddings(),
             )
-            self.followers["forgetting"] = Forgetting(
+            forgetting = Forgetting(
                 [module.weight for module in matrices if module is not None],
                 self.new_rows if settings.forget_rows == "new_rows" else None,
                 every=settings.forget_every_steps,
                 until=settings.forget_until_share,
                 total=plan.steps,
             )
+            self.followers["forgetting"] = forgetting
+            if not forgetting.times:
+                self.events.note(
+                    f"No row is put back: that happens every "
+                    f"{settings.forget_every_steps} steps, and there are {plan.steps}.",
+                    level="warning",
+                )
 
     def rate(self, step: int, total: int) -> float:
         """The learning rate of a step."""

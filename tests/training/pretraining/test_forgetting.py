@@ -20,6 +20,7 @@ def test_rows_go_back_with_empty_moments_and_nothing_else_does(
     optimizer = torch.optim.AdamW([matrix], lr=0.1, weight_decay=0.0)
     # One matrix for input and output is given twice.
     made = Forgetting([matrix, matrix], rows, every=EVERY, until=0.8, total=STEPS)
+    assert made.times == 2
     for step in range(1, STEPS + 1):
         matrix.grad = torch.ones_like(matrix)
         optimizer.step()
@@ -34,3 +35,10 @@ def test_rows_go_back_with_empty_moments_and_nothing_else_does(
             assert bool((now[list(chosen)] == 0).all()) == reset
             assert torch.equal(now[others], moments[name][others])
         assert optimizer.state[matrix]["step"] == moments["step"]
+
+
+@pytest.mark.parametrize(("total", "times"), [(1, 0), (3, 0), (5, 1), (10, 2)])
+def test_a_run_may_be_too_short_for_it(total: int, times: int) -> None:
+    matrix = torch.nn.Parameter(torch.zeros(2, 2))
+    made = Forgetting([matrix], None, every=EVERY, until=0.8, total=total)
+    assert made.times == times
