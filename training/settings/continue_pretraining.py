@@ -575,7 +575,8 @@ class ContinuePretraining(StageSettings):
     precision: str = setting(
         "auto",
         "Precision",
-        "auto: bfloat16 where it is measured to be faster.",
+        "auto: bfloat16 where it is measured to be faster. A run that must come out the "
+        "same again names one: clocks do not say the same twice.",
         choices=("auto", "float32", "bfloat16"),
         group=MEASURE,
     )

@@ -131,7 +131,7 @@ def test_another_comparison_needs_another_folder(
 
 
 def test_wrong_input_is_refused(given: Comparison, tmp_path: Path) -> None:
-    with pytest.raises(SpecInvalid, match="methods"):
+    with pytest.raises(SpecInvalid, match="magic.*choose of mean_first"):
         replace(given, methods=("magic",))
     with pytest.raises(InputMissing):
         replace(given, text=tmp_path / "nothing.txt")

@@ -37,8 +37,11 @@ TEXT = "Қазақ тілі — 12 бала. The sea, the tree."
 STAGES: list[StageSettings] = [
     Prepare(chunk_characters=100),
     ExtendVocabulary(new_tokens=60, minimum_occurrences=4, round_rows_to=8),
-    ContinuePretraining(method="full", steps=4, block_tokens=64, batch_blocks=2),
-    TuneInstructions(steps=3, batch_examples=2),
+    # Not "auto", which goes by the clock: a second run would not be the same.
+    ContinuePretraining(
+        method="full", steps=4, block_tokens=64, batch_blocks=2, precision="float32"
+    ),
+    TuneInstructions(steps=3, batch_examples=2, precision="float32"),
     Merge(),
     Evaluate(),
 ]

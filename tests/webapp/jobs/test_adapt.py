@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -218,7 +219,7 @@ def test_ctrl_c_cancels_and_leaves_no_process(small_world: list[str]) -> None:
             if line.startswith("prepare ..."):
                 process.send_signal(2)  # SIGINT
     assert process.returncode == 130, "".join(said)
-    id = said[0].split("(")[1].split(")")[0]
+    (id,) = re.findall(r"\(([0-9a-f]{8}-[0-9a-f-]{27})\)", "".join(said))[:1]
     processes = subprocess.run(
         ["ps", "-eo", "args"], capture_output=True, text=True, check=True
     ).stdout
