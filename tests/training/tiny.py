@@ -22,7 +22,15 @@ from transformers import (
 
 from training.events import EventWriter
 from training.run import StageContext, StopFlag
-from training.spec import Corpus, Data, Device, JobSpec, StageSettings
+from training.spec import (
+    AlignPreferences,
+    Corpus,
+    Data,
+    Device,
+    JobSpec,
+    StageSettings,
+    TuneInstructions,
+)
 
 SPECIAL = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"]
 # What a mixture's configuration calls the number of its experts.
@@ -33,6 +41,28 @@ SYLLABLES = {
     "tibetan": ["བོད", "སྐད", "ཡིག", "གི", "མི", "རིགས", "དང", "ལ", "ནས", "པར"],
     "devanagari": ["की", "हिं", "दी", "में", "भा", "षा", "लो", "गों", "ने", "से"],
 }
+
+# The least that learns something, the same every time.
+TUNE = TuneInstructions(
+    steps=4,
+    lora_rank=4,
+    lora_alpha=8,
+    learning_rate=1e-2,
+    batch_examples=4,
+    maximum_tokens=64,
+    evaluations=2,
+    precision="float32",
+)
+ALIGN = AlignPreferences(
+    steps=3,
+    least_pairs=4,
+    lora_rank=4,
+    learning_rate=1e-2,
+    batch_pairs=2,
+    maximum_tokens=96,
+    evaluations=1,
+    precision="float32",
+)
 
 
 def documents(

@@ -23,32 +23,13 @@ from tests.training import tiny
 from training.errors import Stopped
 from training.ranks import Ranks
 from training.run import StageContext
-from training.spec import AlignPreferences, JobSpec, StageSettings, TuneInstructions
+from training.spec import JobSpec, StageSettings
 from training.stages import share_function, tune_instructions
 from training.tuning import sft, together
 
 SIZE, STOP_AFTER = 2, 2
-TUNE = TuneInstructions(
-    steps=4,
-    lora_rank=4,
-    lora_alpha=8,
-    lora_dropout=0.0,
-    learning_rate=1e-2,
-    batch_examples=4,
-    maximum_tokens=64,
-    evaluations=2,
-    precision="float32",
-)
-ALIGN = AlignPreferences(
-    steps=3,
-    least_pairs=4,
-    lora_rank=4,
-    learning_rate=1e-2,
-    batch_pairs=4,
-    maximum_tokens=96,
-    evaluations=1,
-    precision="float32",
-)
+TUNE = replace(tiny.TUNE, lora_dropout=0.0)
+ALIGN = replace(tiny.ALIGN, batch_pairs=4)
 DROPOUT = replace(TUNE, lora_dropout=0.2)
 VARIANTS: dict[str, StageSettings] = {
     "lora": TUNE,

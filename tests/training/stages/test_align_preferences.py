@@ -22,22 +22,13 @@ from tests.training.stages.test_tune_instructions import (
 from training import families, merging, templates
 from training.errors import BaseUnsuitable, MaterialMissing, Stopped
 from training.run import check_inputs
-from training.spec import AlignPreferences, Prepare, TuneInstructions
+from training.spec import Prepare, TuneInstructions
 from training.stages import align_preferences, tune_instructions
 
 # Whole stages with real models: not for the quick loop.
 pytestmark = pytest.mark.slow
 
-SETTINGS = AlignPreferences(
-    steps=3,
-    least_pairs=4,
-    lora_rank=4,
-    learning_rate=1e-2,
-    batch_pairs=2,
-    maximum_tokens=96,
-    evaluations=1,
-    precision="float32",
-)
+SETTINGS = tiny.ALIGN
 WORSE = tiny.documents(12, script="cyrillic", seed=9, sentences=1)
 ROWS = [
     {

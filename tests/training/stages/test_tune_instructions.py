@@ -23,16 +23,7 @@ from training.spec import Merge, TuneInstructions
 from training.stages import merge, tune_instructions
 from training.tuning import sft
 
-SETTINGS = TuneInstructions(
-    steps=4,
-    lora_rank=4,
-    lora_alpha=8,
-    learning_rate=1e-2,
-    batch_examples=4,
-    maximum_tokens=64,
-    evaluations=2,
-    precision="float32",
-)
+SETTINGS = tiny.TUNE
 QUESTIONS = tiny.documents(12, script="latin", seed=7, sentences=1)
 ANSWERS = tiny.documents(12, script="latin", seed=8, sentences=1)
 
