@@ -33,7 +33,7 @@ from training.settings.forward_pass import (
 )
 from training.settings.merge import Merge
 from training.settings.merge_models import MergeModels
-from training.settings.needs import named, service_is_named
+from training.settings.needs import named, service_is_named, uses_service
 from training.settings.order import check_order
 from training.settings.prepare import Prepare
 from training.settings.setting import StageSettings, build, setting, unfit, unknown
@@ -82,6 +82,7 @@ __all__ = [
     "tokens_at_once",
     "unfit",
     "unknown",
+    "uses_service",
     "wants_checkpointing",
 ]
 

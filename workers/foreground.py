@@ -10,6 +10,7 @@ from django.conf import settings
 
 from webapp.jobs import moves
 from webapp.jobs.models import ALIVE, Desired, Job, State
+from webapp.jobs.words import state_sentence
 from workers.host import Duty, WorkerHost, guarded
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ def run_job(host: WorkerHost, job_id: UUID) -> bool:
     A job that comes back to the queue (its worker died) is taken up here.
     """
     reconcile = Duty(settings.LEASE_SECONDS / 4, moves.reconcile)
+    told = False
     while not host.stop.is_set():
         job = Job.objects.filter(id=job_id).first()
         if job is None:
@@ -34,6 +36,9 @@ def run_job(host: WorkerHost, job_id: UUID) -> bool:
             log.info("job %s: %s %s", job_id, job.get_state_display(), job.sentence)
             return job.state == State.SUCCEEDED
         if not host.work(job_id):
+            if job.needs_service and not host.row.has_service and not told:
+                told = True
+                log.info("job %s: %s", job_id, state_sentence(job))
             guarded(reconcile.do_if_due)
             time.sleep(WAIT_SECONDS)
     return False

@@ -20,8 +20,8 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from training.spec import service_is_named
-from webapp.jobs import moves
-from webapp.jobs.models import Desired, Host, Job, State
+from webapp.jobs import edges, moves
+from webapp.jobs.models import Host
 from workers.devices import Device, list_devices
 from workers.lease import DATABASE_AWAY
 from workers.readings import Readings
@@ -121,10 +121,7 @@ class WorkerHost:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         if self.stop.is_set() or self._free.empty():
             return
-        waiting = Job.objects.filter(
-            state=State.QUEUED, desired=Desired.RUN, queue__in=self.queues
-        )
-        if waiting.exists():
+        if edges.waiting_for(self.row).filter(queue__in=self.queues).exists():
             # The thread starts the engine, which dies with it (die_with_parent.py).
             thread = threading.Thread(target=self.work_on, daemon=True)
             self._threads.append(thread)

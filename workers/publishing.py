@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from webapp.jobs.models import Job
 from webapp.models import services
+from webapp.models.selectors import INVENTED
 from workers.progress import cleaned
 
 Publish = Callable[[Job], None]
@@ -37,6 +39,22 @@ def find_outputs(run_dir: Path) -> tuple[Path | None, Path | None]:
     return (models[-1] if models else None), (adapters[-1] if adapters else None)
 
 
+def gather_invented(run_dir: Path) -> Path | None:
+    """A folder with all conversations that the stages had invented, as one file; None
+    where there are none. It is made anew each time."""
+    found = sorted((run_dir / "stages").glob("*/invented.jsonl"))
+    found = [path for path in found if path.parent.suffix != ".part"]
+    if not any(path.stat().st_size for path in found):
+        return None
+    folder = run_dir / "invented"
+    folder.mkdir(exist_ok=True)
+    with (folder / INVENTED).open("wb") as together:
+        for path in found:
+            with path.open("rb") as rows:
+                shutil.copyfileobj(rows, together)
+    return folder
+
+
 def prepare_publication(job: Job, run_dir: Path) -> tuple[dict[str, Any], Publish]:
     """Copy the model to the storage; the report, and what makes the model's row.
 
@@ -48,7 +66,11 @@ def prepare_publication(job: Job, run_dir: Path) -> tuple[dict[str, Any], Publis
     if folder is None:
         return report, lambda job: None
     stored = services.store_model(
-        job_id=job.id, epoch=job.epoch, folder=folder, adapter=adapter
+        job_id=job.id,
+        epoch=job.epoch,
+        folder=folder,
+        adapter=adapter,
+        invented=gather_invented(run_dir),
     )
 
     def publish(job: Job) -> None:

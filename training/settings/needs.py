@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from training.errors import MaterialMissing, TranslatorUnavailable
 
 if TYPE_CHECKING:
+    from training.settings.setting import StageSettings
     from training.spec import JobSpec
 
 Needs = tuple[tuple[str, ...], ...]
@@ -76,6 +77,11 @@ def material_missing(
         f"{label}: {choice} needs {what}, and the job has none.",
         hint=f"Add {what}, or choose another value for “{label}”.",
     )
+
+
+def uses_service(stages: Iterable[StageSettings]) -> bool:
+    """Whether a choice of these stages needs a service that writes."""
+    return any((SERVICE,) in needs for stage in stages for *_, needs in stage.needs())
 
 
 def service_is_named(environment: Mapping[str, str] = os.environ) -> bool:

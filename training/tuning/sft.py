@@ -379,6 +379,16 @@ def trainer_arguments(
     )
 
 
+def warmup_steps(steps: int) -> int:
+    """Over how many of all steps the learning rate rises.
+
+    The first of them has a rate of 0 and teaches nothing: a run whose share of warm-up
+    is less than a step has none, or its only step would be lost.
+    """
+    share = WARMUP_SHARE * steps
+    return math.ceil(share) if share >= 1 else 0
+
+
 def trainer_values(
     work: Path,
     plan: Plan,
@@ -400,7 +410,7 @@ def trainer_values(
         "train_sampling_strategy": "sequential",
         "learning_rate": learning_rate,
         "lr_scheduler_type": "cosine",
-        "warmup_steps": math.ceil(WARMUP_SHARE * plan.steps),
+        "warmup_steps": warmup_steps(plan.steps),
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "optim": "adamw_torch",

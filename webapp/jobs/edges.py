@@ -25,6 +25,12 @@ def fenced(job_id: UUID, epoch: int, *states: str) -> QuerySet[Job]:
     return Job.objects.filter(id=job_id, epoch=epoch, state__in=states)
 
 
+def waiting_for(host: Host) -> QuerySet[Job]:
+    """The jobs that wait and that this host could do, of all queues."""
+    rows = Job.objects.filter(state=State.QUEUED, desired=Desired.RUN)
+    return rows if host.has_service else rows.filter(needs_service=False)
+
+
 def claim(job: Job, host: Host) -> int:
     """QUEUED -> CLAIMED with a new epoch and a lease; 1 where it happened."""
     rows = fenced(job.id, job.epoch, State.QUEUED).filter(desired=Desired.RUN)

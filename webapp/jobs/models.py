@@ -78,6 +78,7 @@ class Job(Owned):
     )
     desired = models.CharField(max_length=10, choices=Desired, default=Desired.RUN)
     queue = models.CharField(max_length=10, default="gpu")
+    needs_service = models.BooleanField(default=False)  # only hosts that have one
     epoch = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True, db_index=True)
     host = models.ForeignKey(

@@ -98,11 +98,12 @@ def claim_job(
     """QUEUED -> CLAIMED: take the oldest waiting job of these queues, or None.
 
     With `job_id` only that job, whatever its queue. Raises the epoch, takes the lease,
-    records an Attempt and takes one from `attempts_left`. A drained host gets nothing.
+    records an Attempt and takes one from `attempts_left`. A drained host gets nothing,
+    and one without a service that writes no job that needs one.
     """
     if Host.objects.filter(id=host.id, drained=True).exists():
         return None
-    waiting = Job.objects.filter(state=State.QUEUED, desired=Desired.RUN)
+    waiting = edges.waiting_for(host)
     waiting = (
         waiting.filter(id=job_id) if job_id else waiting.filter(queue__in=queues)
     ).order_by("queued_at", "number")

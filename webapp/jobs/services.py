@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
 
-from training.spec import JobSpec, Resources
+from training.spec import JobSpec, Resources, uses_service
 from webapp.accounts.models import User
 from webapp.core.errors import Refusal
 from webapp.jobs import moves
@@ -96,6 +96,7 @@ def _create(
         predictions=plan.predictions,
         launched_by=user,
         queue="gpu" if _has_gpu() else "cpu",
+        needs_service=uses_service(plan.stages),
     )
     JobStage.objects.bulk_create(
         JobStage(job=job, index=index, name=stage.stage)

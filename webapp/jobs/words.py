@@ -145,7 +145,14 @@ def waiting_sentence(job: Job) -> str:
     seen = Host.objects.filter(drained=False, seen_at__gt=timezone.now() - SILENT)
     if not seen.exists():
         return _("Waiting: no worker is running. Start one and the job begins at once.")
-    ahead = queue_place(job)
+    served = seen.filter(has_service=True).exists()
+    if job.needs_service and not served:
+        return _(
+            "Waiting: the recipe asks a service that writes, and no worker that is "
+            "running names one. Set MOTHERTONGUE_TRANSLATOR_URL where a worker runs and "
+            "start that worker again, or cancel and launch without the service."
+        )
+    ahead = queue_place(job, served=served)
     if not ahead:
         return _("Waiting until a worker is free: it is the next to begin.")
     return ngettext(
@@ -155,13 +162,16 @@ def waiting_sentence(job: Job) -> str:
     ) % {"ahead": ahead}
 
 
-def queue_place(job: Job) -> int:
-    """How many waiting jobs of the same queue will be taken before it."""
+def queue_place(job: Job, *, served: bool = True) -> int:
+    """How many waiting jobs of the same queue will be taken before it; where no worker
+    is `served` by a service, none of those that need one."""
     # SQLite compares times as text, and its own have fewer digits than Django's: a job
     # would be before itself.
     waiting = Job.objects.filter(
         state=State.QUEUED, desired=Desired.RUN, queue=job.queue
     ).exclude(id=job.id)
+    if not served:
+        waiting = waiting.filter(needs_service=False)
     return waiting.filter(queued_at__lt=job.queued_at).count() if job.queued_at else 0
 
 

@@ -22,6 +22,7 @@ ROLES = (
     *(role.name for role in fields(Data) if role.name != "protected"),
     "protected",
 )
+INVENTED = "conversations.jsonl"
 # Other models that a job takes from, beside its base.
 RESOURCES = ("instruct", "donor", "models")
 
@@ -118,6 +119,16 @@ def adapter_base(model: Model) -> str:
     if local is not None:
         return name if local.is_dir() else ""
     return name if default_storage.exists(f"{name}/config.json") else ""
+
+
+def invented_rows(model: Model) -> str:
+    """The stored file of conversations that a service invented for a model's job; empty
+    where there were none, or none is kept."""
+    stages = model.job.spec.get("stages") or ()
+    if not any(stage.get("invented_conversations") for stage in stages):
+        return ""
+    name = f"{model.folder.rpartition('/')[0]}/invented/{INVENTED}"
+    return name if default_storage.exists(name) else ""
 
 
 def read_report(report: dict[str, Any]) -> dict[str, Any]:

@@ -26,15 +26,23 @@ class StoredModel:
 
 
 def store_model(
-    *, job_id: UUID, epoch: int, folder: Path, adapter: Path | None
+    *,
+    job_id: UUID,
+    epoch: int,
+    folder: Path,
+    adapter: Path | None,
+    invented: Path | None = None,
 ) -> StoredModel:
     """Copy a finished model (and its adapter) into the storage.
 
     Each epoch has its own place: what a worker that lost its lease stores here is never
     published. An adapter is of no use without the model it was trained on, so that the
-    folder `base` beside it is kept too (webapp/models/selectors.py, adapter_base).
+    folder `base` beside it is kept too (webapp/models/selectors.py, adapter_base), and so
+    is the folder `invented` with conversations that a service made (invented_rows).
     """
     place = f"models/{job_id}/{epoch}"
+    if invented:
+        files.store_folder(invented, f"{place}/invented")
     if adapter and (adapter.parent / "base").is_dir():
         files.store_folder(adapter.parent / "base", f"{place}/base")
     manifest = folder.parent / "manifest.json"

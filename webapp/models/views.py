@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from webapp.core.errors import Refusal
 from webapp.core.forms import asked_text
 from webapp.core.languages import describe
 from webapp.core.undo import offer_undo
+from webapp.datasets.rows import stored_blocks
 from webapp.jobs.selectors import by_language
 from webapp.jobs.services import launch_part
 from webapp.models import card, selectors, services
@@ -64,9 +66,16 @@ def model(request: WorkspaceRequest, model_id: UUID) -> HttpResponse:
 @for_role(Role.VIEWER)
 @require_GET
 def model_download(request: WorkspaceRequest, model_id: UUID) -> HttpResponseBase:
-    """The merged model, the adapter, or the adapter's base (?what=) as a ZIP."""
+    """The merged model, the adapter, or the adapter's base (?what=) as a ZIP;
+    conversations that a service invented as JSON lines."""
     row = own(request, Model, model_id)
     name = card.folder_name(row)
+    if request.GET.get("what") == "invented":
+        stored = selectors.invented_rows(row)
+        if not stored:
+            raise Http404
+        kind = "application/octet-stream"
+        return _sent(stored_blocks(stored), f"{name}-invented.jsonl", kind)
     contents = {
         "model": (row.folder, name, card.model_card),
         "adapter": (row.adapter, f"{name}-adapter/adapter", card.adapter_card),
@@ -83,10 +92,13 @@ def model_download(request: WorkspaceRequest, model_id: UUID) -> HttpResponseBas
         return redirect("model", request.workspace.slug, row.id)
     file = {"model": name, "adapter": f"{name}-adapter", "base": f"{name}-adapter-base"}
     blocks = zip_folder(folder, root, {"README.md": readme(row).encode()})
-    response = StreamingHttpResponse(in_threads(blocks), content_type="application/zip")
-    response["Content-Disposition"] = content_disposition_header(
-        True, f"{file[what]}.zip"
-    )
+    return _sent(blocks, f"{file[what]}.zip", "application/zip")
+
+
+def _sent(blocks: Iterator[bytes], name: str, kind: str) -> StreamingHttpResponse:
+    """A file to save, sent block by block."""
+    response = StreamingHttpResponse(in_threads(blocks), content_type=kind)
+    response["Content-Disposition"] = content_disposition_header(True, name)
     response["X-Content-Type-Options"] = "nosniff"
     response["Cache-Control"] = "private, no-store"
     return response
@@ -170,6 +182,7 @@ def _card(row: Model, form: NameForm) -> dict[str, Any]:
         "learned": selectors.lineage(row),
         "others": selectors.other_models(row),
         "adapter_base": selectors.adapter_base(row),
+        "invented": selectors.invented_rows(row),
         "loading": card.loading(card.folder_name(row)),
         "name_form": form,
         "part_form": PartForm(),

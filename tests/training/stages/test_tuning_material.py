@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training import tiny
@@ -315,6 +316,15 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing(tmp_path: Path):
     assert rates[-1] < 0.02 * max(rates)
     falling = rates[rates.index(max(rates)) :]
     assert falling == sorted(falling, reverse=True)
+
+
+def test_a_tuning_of_one_step_learns(tmp_path: Path):
+    """Few examples make few steps; a warm-up would take the only one at a rate of 0."""
+    context = job(tmp_path, dataclasses.replace(SETTINGS, steps=1), pairs=0)
+    tune_instructions.run(context)
+    tensors = load_file(context.folder / "adapter" / "adapter_model.safetensors")
+    second = [t for name, t in tensors.items() if "lora_B" in name]
+    assert second and all(t.abs().max() > 0 for t in second)
 
 
 def test_the_loss_can_stand_on_questions_too(tmp_path: Path):

@@ -158,9 +158,10 @@ def test_a_teacher_that_nobody_named_is_refused_with_what_to_do(
     asked = {"tune_instructions": {"translated_rows": 5}}
     assert URL in refused(make_whole_target(), overrides=asked).sentence
     asked["tune_instructions"]["translator"] = "model"
-    launch_job(
+    job = launch_job(
         target=make_whole_target(), user=None, answers=Answers(), overrides=asked
     )
+    assert not job.needs_service
 
 
 @pytest.mark.parametrize("there", ["host", "here"])
@@ -179,6 +180,7 @@ def test_a_teacher_makes_up_for_questions_that_there_are_not(
     job = launch_job(target=target, user=None, answers=answers, recipe="ultralink")
     [tuning] = [s for s in job.spec["stages"] if s["stage"] == "tune_instructions"]
     assert tuning["invented_conversations"] == 1000
+    assert job.needs_service
 
 
 def test_nothing_to_learn_from_is_refused() -> None:

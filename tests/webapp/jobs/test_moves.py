@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.utils import timezone
 
 from tests.webapp.jobs.rows import make_host, make_job, make_target
+from training.spec import stage_from_json, uses_service
 from webapp.jobs import edges, moves, reconciler
 from webapp.jobs.models import Attempt, Checkpoint, Desired, Job, JobEvent, State
 
@@ -117,6 +120,40 @@ def test_a_named_job_is_claimed_whatever_its_queue() -> None:
     wanted = make_job(queue="gpu")
     claimed = moves.claim_job(host=make_host(), queues=["cpu"], job_id=wanted.id)
     assert claimed == wanted
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_job_that_needs_a_service_waits_for_a_host_that_has_one(named: bool) -> None:
+    plain, served = make_host("plain"), make_host("served")
+    served.has_service = True
+    served.save()
+    job = make_job(needs_service=True)
+    wanted = job.id if named else None
+    assert moves.claim_job(host=plain, queues=["cpu"], job_id=wanted) is None
+    behind = make_job(target=job.target)
+    assert moves.claim_job(host=plain, queues=["cpu"]) == behind  # it blocks no other
+    assert moves.claim_job(host=served, queues=["cpu"], job_id=wanted) == job
+
+
+@pytest.mark.parametrize(
+    ("values", "needs"),
+    [
+        ({"invented_conversations": 5}, True),
+        ({"translated_rows": 5}, True),
+        ({"translated_rows": 5, "translator": "model"}, False),
+        ({}, False),
+    ],
+)
+def test_jobs_that_waited_before_the_column_came_are_marked(
+    values: dict, needs: bool
+) -> None:
+    stage = {"stage": "tune_instructions", **values}
+    job = make_job(spec={"stages": [stage]})
+    migration = import_module("webapp.jobs.migrations.0004_job_needs_service")
+    migration.mark_waiting(apps, None)
+    job.refresh_from_db()
+    assert job.needs_service is needs
+    assert uses_service([stage_from_json(stage)]) is needs
 
 
 def test_a_drained_host_claims_nothing() -> None:

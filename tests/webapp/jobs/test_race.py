@@ -1,4 +1,5 @@
-"""Two workers must never have the same job, on a real file and on a real server."""
+"""Two workers must never have the same job, nor one a job that it cannot do, on a real
+file and on a real server."""
 
 from __future__ import annotations
 
@@ -26,24 +27,30 @@ from tests.webapp.jobs.rows import make_host, make_job, make_target
 from webapp.jobs import moves
 
 JOBS, CLAIMERS = 12, 4
-target, host = make_target(), make_host()
-for _ in range(JOBS):
-    make_job(target=target)
+target, hosts = make_target(), [make_host("plain"), make_host("served")]
+hosts[1].has_service = True
+hosts[1].save()
+for number in range(JOBS):
+    make_job(target=target, needs_service=number % 2 == 0)
 claimed = collections.Counter()
 failures = []
 start = threading.Barrier(CLAIMERS)
 
-def claim_all():
+def claim_all(host):
     start.wait()
     try:
         while job := moves.claim_job(host=host, queues=["cpu"]):
             claimed[job.id, job.epoch] += 1
+            if job.needs_service and not job.host.has_service:
+                failures.append(f"{job.host} has no service")
     except Exception as problem:
         failures.append(repr(problem))
     finally:
         connection.close()
 
-threads = [threading.Thread(target=claim_all) for _ in range(CLAIMERS)]
+threads = [
+    threading.Thread(target=claim_all, args=[hosts[n % 2]]) for n in range(CLAIMERS)
+]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
 print(len(claimed), sum(claimed.values()), failures)
@@ -51,7 +58,8 @@ print(len(claimed), sum(claimed.values()), failures)
 
 
 def race(environment: dict[str, str]) -> str:
-    """Four claimers on twelve jobs, in a process of its own with a real database."""
+    """Four claimers on twelve jobs, in a process of its own with a real database. Half
+    of the jobs need a service, and half of the claimers have one."""
     return subprocess.run(
         [sys.executable, "-c", RACE],
         cwd=ROOT,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from webapp.jobs.models import Job, JobStage
-from webapp.jobs.words import is_kept, kept_sentence
+from tests.webapp.jobs.rows import make_host, make_job
+from webapp.jobs.models import Host, Job, JobStage
+from webapp.jobs.words import is_kept, kept_sentence, state_sentence
 
 
 @pytest.mark.parametrize(("days", "kept"), [(None, True), (6, True), (8, False)])
@@ -30,3 +31,26 @@ def test_without_a_checkpoint_the_finished_stages_are_kept() -> None:
     assert "on after them" in kept_sentence(Job(), [stage], None)
     stage.state = JobStage.State.RUNNING
     assert "begins anew" in kept_sentence(Job(), [stage], None)
+
+
+def seen_host(name: str, *, has_service: bool) -> Host:
+    host = make_host(name)
+    host.seen_at, host.has_service = timezone.now(), has_service
+    host.save()
+    return host
+
+
+@pytest.mark.django_db
+def test_a_job_that_no_host_can_do_says_what_is_missing() -> None:
+    seen_host("plain", has_service=False)
+    served = seen_host("served", has_service=True)
+    job = make_job(needs_service=True)
+    behind = make_job(target=job.target)
+    assert "next to begin" in state_sentence(job)
+    assert "1 job is before it" in state_sentence(behind)
+    served.seen_at -= timedelta(hours=1)  # away
+    served.save()
+    assert "MOTHERTONGUE_TRANSLATOR_URL" in state_sentence(job)
+    assert "next to begin" in state_sentence(
+        behind
+    )  # what waits for it holds no one up

@@ -11,7 +11,14 @@ from tests.webapp.jobs.rows import make_job
 from tests.webapp.models.rows import REPORT, make_model
 from webapp.core import files
 from webapp.jobs.models import State
-from webapp.models.selectors import adapter_base, lineage, read_report, tokenizer_folder
+from webapp.models.selectors import (
+    INVENTED,
+    adapter_base,
+    invented_rows,
+    lineage,
+    read_report,
+    tokenizer_folder,
+)
 from webapp.models.services import (
     publish_model,
     rename_model,
@@ -52,6 +59,26 @@ def test_a_model_without_an_adapter_has_no_base_of_it(tmp_path: Path) -> None:
     )
     row = publish_model(job=job, stored=stored, report={})
     assert (row.adapter, adapter_base(row)) == ("", "")
+
+
+def test_invented_conversations_are_stored_with_the_model(tmp_path: Path) -> None:
+    spec = {"stages": [{"stage": "tune_instructions", "invented_conversations": 3}]}
+    invented = tmp_path / "invented"
+    invented.mkdir()
+    (invented / INVENTED).write_text('{"messages": []}\n')
+    for given in (None, invented):
+        job = make_job(State.RUNNING, spec=spec)
+        stored = store_model(
+            job_id=job.id,
+            epoch=1,
+            folder=make_folder(tmp_path / str(job.id)),
+            adapter=None,
+            invented=given,
+        )
+        row = publish_model(job=job, stored=stored, report={})
+        name = invented_rows(row)
+        assert bool(name) is bool(given)
+    assert default_storage.open(name).read() == b'{"messages": []}\n'
 
 
 def test_rename_withdraw_restore() -> None:

@@ -20,6 +20,7 @@ from webapp.bases.services import delete_base
 from webapp.core import files
 from webapp.jobs.models import Job
 from webapp.models.models import Model
+from webapp.models.selectors import INVENTED
 
 pytestmark = pytest.mark.django_db
 
@@ -32,11 +33,15 @@ def model(world: World, tmp_path: Path) -> Model:
     return make_model(make_real_target(world.workspace, tmp_path / "base"))
 
 
-def unzip(response: StreamingHttpResponse) -> zipfile.ZipFile:
+def received(response: StreamingHttpResponse) -> bytes:
     async def collect() -> list[bytes]:
         return [block async for block in response]
 
-    return zipfile.ZipFile(io.BytesIO(b"".join(async_to_sync(collect)())))
+    return b"".join(async_to_sync(collect)())
+
+
+def unzip(response: StreamingHttpResponse) -> zipfile.ZipFile:
+    return zipfile.ZipFile(io.BytesIO(received(response)))
 
 
 @pytest.mark.parametrize("who", SEES)
@@ -79,6 +84,27 @@ def test_the_card_of_a_model(world: World, model: Model) -> None:
     assert (
         "Withdraw" not in page and "Rename" not in page and "Teach it more" not in page
     )
+
+
+def test_invented_conversations_are_listed_and_downloaded(
+    world: World, model: Model
+) -> None:
+    page, url = world.url("model", model.id), world.url("model-download", model.id)
+    asked = {"what": "invented"}
+    client = world.client("vera")
+    assert b"?what=invented" not in client.get(page).content
+    assert client.get(url, asked).status_code == 404
+    model.job.spec["stages"] = [{"invented_conversations": 5}]
+    model.job.save()
+    place = files.local_path(f"{model.folder.rpartition('/')[0]}/invented")
+    assert place
+    place.mkdir()
+    (place / INVENTED).write_text('{"messages": [], "teacher": "small"}\n')
+    assert b"?what=invented" in client.get(page).content
+    response = client.get(url, asked)
+    assert response["Content-Disposition"].endswith('-invented.jsonl"')
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert received(response) == b'{"messages": [], "teacher": "small"}\n'
 
 
 def test_the_lineage_names_the_other_models(world: World, model: Model) -> None:
