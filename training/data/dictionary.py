@@ -28,6 +28,11 @@ from training.evaluation.tokenizer_figures import UNSPACED
 # Words of a phrase, and characters of one in a script without spaces, at most.
 LONGEST_PHRASE, LONGEST_UNSPACED = 6, 12
 MARKS = {"parentheses": (" (", ")"), "tags": ("<translate>", "</translate>")}
+# Signs that belong to the letter before them although Unicode calls them letters (vowels
+# of Thai and Lao), and what binds the letter behind it: vowels that are written first,
+# and the signs that stack letters (Burmese, Khmer).
+FOLLOWING = re.compile("[\u0e30-\u0e3a\u0e45\u0eb0-\u0ebc]")
+BINDING = re.compile("[\u0e40-\u0e44\u0ec0-\u0ec4\u1039\u17d2]")
 # Inside a word although they are no letters.
 JOINERS = "'’-\u200c\u200d"
 
@@ -111,7 +116,10 @@ class Dictionary:
 
     def _unspaced(self, text: str, start: int, stop: int) -> Iterator[Mention]:
         while start < stop:
+            first = divides(text, start)
             for last in range(min(stop, start + LONGEST_UNSPACED), start, -1):
+                if not (first and divides(text, last)):
+                    continue
                 found = self.meanings.get((_folded(text[start:last]),))
                 if found:
                     yield Mention(start, last, tuple(found))
@@ -155,7 +163,29 @@ def switch(text: str, dictionary: Dictionary, *, share: float, seed: int) -> str
         if dice.random() < share:
             pieces += [text[done : mention.start], dice.choice(mention.meanings)]
             done = mention.stop
-    return "".join([*pieces, text[done:]])
+    return _side_by_side([*pieces, text[done:]])
+
+
+def _side_by_side(pieces: Iterable[str]) -> str:
+    """One text, with a space where two letters meet of which neither is of a script
+    without spaces: neighbours that were replaced there would become one word."""
+    made: list[str] = []
+    for piece in filter(None, pieces):
+        meet = made[-1][-1] + piece[0] if made else ""
+        if meet.isalnum() and not UNSPACED.search(meet):
+            made.append(" ")
+        made.append(piece)
+    return "".join(made)
+
+
+def divides(text: str, place: int) -> bool:
+    """Whether a text in a script without spaces can be divided before this character: not
+    within a letter with its vowels and marks."""
+    if not 0 < place < len(text):
+        return True
+    letter = text[place]
+    bound = unicodedata.category(letter)[0] == "M" or FOLLOWING.match(letter)
+    return not bound and not BINDING.match(text[place - 1])
 
 
 def word_spans(text: str) -> Iterator[tuple[int, int]]:

@@ -240,6 +240,14 @@ class Mix:
                 )
             yield {**row, "text": text, "inserted": spans}
 
+    def _words_found(self) -> bool:
+        """Whether the text that is read differs anywhere from what was prepared."""
+        made = self.work / "mix" / "target" / "rows.jsonl"
+        if not made.is_file():
+            return False
+        rows = zip(read_rows(self._rows("target")), read_rows(made), strict=True)
+        return any(one["text"] != other["text"] for one, other in rows)
+
     def _check(
         self,
         sources: list[Source],
@@ -251,6 +259,11 @@ class Mix:
                 "Translations of words are to be put into the text, and the job has no "
                 "dictionary.",
                 hint="Add a dictionary, or set entity insertion and code-switching to 0.",
+            )
+        if self.settings.uses_dictionary and not self._words_found():
+            say(
+                "No word of the dictionary stands in the text, so that nothing was put "
+                "into it. Check the dictionary's languages and how its words are written."
             )
         here = {source.role for source in sources if source.bytes}
         for role in sorted(

@@ -19,7 +19,11 @@ from training.pretraining.averaging import prefixed, unprefixed
 
 
 class Branching:
-    """The branches of a run over `weights`; `merge` is linear or slerp."""
+    """The branches of a run over `weights`; `merge` is linear or slerp.
+
+    Of the weights named in `rows` only these rows (ids) learn and are merged: along an
+    arc the others would move too.
+    """
 
     def __init__(
         self,
@@ -29,10 +33,12 @@ class Branching:
         rounds: int,
         total: int,
         merge: str = "linear",
+        rows: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         self.weights, self.branches, self.rounds = weights, branches, rounds
         slerps = merge == "slerp"
         self.merge_two = arithmetic.slerp if slerps else arithmetic.interpolate
+        self.rows = rows or {}
         parts = branches * rounds
         self.ends = [total * (number + 1) // parts for number in range(parts)]
         self.start = self._copy()
@@ -63,14 +69,21 @@ class Branching:
             if branch == 0:
                 self.merged[name] = weight.detach().clone()
             else:
-                self.merged[name] = self.merge_two(
-                    self.merged[name], weight, 1 / (branch + 1)
-                )
+                self.merged[name] = self._merge(name, weight, 1 / (branch + 1))
         if branch == self.branches - 1:
             self.start, self.merged = self.merged, {}
         for name, weight in self.weights.items():
             weight.copy_(self.start[name])
         optimizer.state.clear()
+
+    def _merge(self, name: str, weight: torch.Tensor, share: float) -> torch.Tensor:
+        """What is merged so far with a `share` of one branch more."""
+        merged, rows = self.merged[name], self.rows.get(name)
+        if rows is None:
+            return self.merge_two(merged, weight, share)
+        return merged.index_copy(
+            0, rows, self.merge_two(merged[rows], weight[rows], share)
+        )
 
     def kept(self) -> dict[str, torch.Tensor]:
         """What a checkpoint has to hold."""

@@ -243,6 +243,7 @@ class Pretraining:
                 rounds=settings.rounds,
                 total=plan.steps,
                 merge=settings.branch_merge,
+                rows=self.selection.rows(),
             )
             self.followers["branches"] = self.branching
         if settings.forget_every_steps:

@@ -137,6 +137,10 @@ class Selection:
             for name, weight in self.weights.items()
         )
 
+    def rows(self) -> dict[str, torch.Tensor]:
+        """Ids of the rows that learn, by the names of matrices that do not learn whole."""
+        return {name: mask.nonzero()[:, 0] for name, mask in self.masks.items()}
+
     def follow(self, model: nn.Module) -> None:
         """Take the model's parameters by name again: they became other objects where
         weights were cut into parts."""

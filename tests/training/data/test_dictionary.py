@@ -46,6 +46,41 @@ def test_whole_words_are_found(language: str, text: str, expected: list) -> None
     assert _found(text, language) == expected
 
 
+@pytest.mark.parametrize(
+    ("language", "word", "text", "there"),
+    [
+        ("th", "น", "น้ำ", False),  # a vowel and a tone on it
+        ("th", "ก", "กา", False),  # a vowel that Unicode calls a letter
+        ("th", "น", "เน", False),  # a vowel that is written first
+        ("th", "กา", "กาบิน", True),
+        ("lo", "ນ", "ນຳ", False),
+        ("my", "မ", "မာ", False),
+        ("my", "မ", "မ္မ", False),  # stacked
+        ("km", "ក", "កា", False),
+        ("km", "ក", "កក", True),
+        ("zh", "河", "在河边", True),
+    ],
+)
+def test_letters_and_their_signs_are_not_torn_apart(
+    language: str, word: str, text: str, there: bool
+) -> None:
+    row = {"source": word, "target": "x", "languages": [language, "en"]}
+    known = Dictionary.of([row], language)
+    assert bool(list(known.mentions(text))) is there
+    assert (switch(text, known, share=1.0, seed=1) != text) is there
+
+
+def test_neighbours_that_are_replaced_do_not_become_one_word() -> None:
+    known = Dictionary.of(
+        [{"source": "我", "target": "I", "languages": ["zh", "en"]}]
+        + [{"source": "爱", "target": "love", "languages": ["zh", "en"]}],
+        "zh",
+    )
+    assert switch("我爱爱，你iPhone我", known, share=1.0, seed=1) == (
+        "I love love，你iPhone I"
+    )
+
+
 def test_insertion_is_after_the_mention_and_marked() -> None:
     known = Dictionary.of(ROWS, "kk")
     text = "Алматы мен мысық, тағы мысық."

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -191,6 +192,24 @@ def test_words_of_the_dictionary_stand_in_the_text(
         _packer(folder, tmp_path / "p", tokenizer, replay_share=0.0), tokenizer
     )
     assert "NAME" not in plain and f" {word} " in plain
+
+
+@pytest.mark.parametrize("values", [{"entity_insertion": 1.0}, {"code_switching": 1.0}])
+def test_a_dictionary_without_a_word_of_the_text_is_said(
+    prepared: Path, tmp_path: Path, tokenizer: Any, values: dict
+) -> None:
+    folder = tmp_path / "prepared"
+    shutil.copytree(prepared, folder)
+    word = tiny.documents(1)[0].split()[1]
+    for source, told in ((None, 1), ("қайда", 1), (word, 0)):
+        row = {"source": source, "target": "NAME", "languages": ["kk", "en"]}
+        tiny.write_rows(
+            folder / "dictionary-train.jsonl", [row] if source is not None else []
+        )
+        said: list[str] = []
+        _packer(folder, tmp_path / f"w {source}", tokenizer, said, **values)
+        assert len(said) == told, source
+        assert all("No word of the dictionary" in sentence for sentence in said)
 
 
 def test_identity_names_every_text(prepared: Path, tmp_path: Path) -> None:

@@ -288,6 +288,31 @@ def test_one_branch_is_plain_training(place: Place, tmp_path: Path) -> None:
     assert not equal(trained(loop(place, tmp_path / "c", branches=2)), plain)
 
 
+@pytest.mark.parametrize("merge", ["linear", "slerp"])
+def test_merged_branches_leave_rows_alone_that_do_not_learn(
+    place: Place, tmp_path: Path, merge: str
+) -> None:
+    """Far apart, so that slerp goes along an arc: the weights of its ends do not add up
+    to one, and would move whatever they are given."""
+    made = loop(
+        place,
+        tmp_path,
+        trains="new_rows",
+        branches=3,
+        rounds=1,
+        branch_merge=merge,
+        steps=30,
+        learning_rate=0.1,
+        evaluations=1,
+    )
+    matrix = made.model.get_input_embeddings().weight
+    before = matrix.detach().clone()
+    made.train(made.make_plan({}, 0.0))
+    old = [row for row in range(len(matrix)) if row not in NEW]
+    assert torch.equal(matrix[old], before[old])
+    assert not torch.equal(matrix[NEW], before[NEW])
+
+
 def test_forgotten_rows_are_as_at_first(place: Place, tmp_path: Path) -> None:
     """With the last reset at the last step but one, one update is all they have."""
     values = {

@@ -1,6 +1,7 @@
 """Questions with words of the other language in them (xCoT, Chai et al. 2024,
 arXiv:2401.07037): some words are replaced by their entry in the dictionary, the answer
-stays as it is.
+stays as it is. In scripts without spaces words are looked for at every place of the text
+(training/data/dictionary.py).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import re
 from collections.abc import Iterator
 
 from training.data.builders.material import Chat, Instruction, Material
+from training.data.dictionary import Dictionary, switch
+from training.evaluation.tokenizer_figures import UNSPACED
 
 # Letters and the marks on them (which \w leaves out), with apostrophe and hyphen: all but
 # blanks, digits and the punctuation of the scripts.
@@ -25,10 +28,11 @@ def build(
     """(chat, "code_switched") for each instruction in which a word was replaced; a word
     that the dictionary knows is replaced with the probability `ratio`."""
     words = entries(material)
+    unspaced = without_spaces(words)
     order = list(material.instructions)
     dice.shuffle(order)
     for row in order:
-        turns = switched(row, words, dice, ratio)
+        turns = switched(row, words, unspaced, dice, ratio)
         if turns is not None:
             yield turns, "code_switched"
 
@@ -45,9 +49,21 @@ def entries(material: Material) -> dict[tuple[str, str], list[str]]:
     return found
 
 
+def without_spaces(
+    words: dict[tuple[str, str], list[str]],
+) -> dict[str, Dictionary]:
+    """By language the entries of scripts without spaces."""
+    found: dict[str, Dictionary] = {}
+    for (language, word), meanings in words.items():
+        if UNSPACED.match(word):
+            found.setdefault(language, Dictionary()).meanings[(word,)] = meanings
+    return found
+
+
 def switched(
     row: Instruction,
     words: dict[tuple[str, str], list[str]],
+    unspaced: dict[str, Dictionary],
     dice: random.Random,
     ratio: float,
 ) -> Chat | None:
@@ -56,6 +72,11 @@ def switched(
 
     def other(match: re.Match[str]) -> str:
         nonlocal changed
+        if UNSPACED.match(match[0]) and row.language in unspaced:
+            seed = dice.getrandbits(32)
+            made = switch(match[0], unspaced[row.language], share=ratio, seed=seed)
+            changed = changed or made != match[0]
+            return made
         known = words.get((row.language, match[0].lower()))
         if not known or dice.random() >= ratio:
             return match[0]

@@ -224,6 +224,22 @@ def test_words_with_marks_are_whole():
     assert turns[0]["content"] == "हिंदी ནང book है"
 
 
+def test_words_of_a_script_without_spaces_are_found_in_the_line():
+    source = Material(
+        "zh",
+        instructions=[Instruction(question("我爱喝水，你呢？", "x"), "zh")],
+        dictionary=[
+            Pair(("zh", "en"), ("喝水", "drink")),
+            Pair(("zh", "en"), ("爱", "love")),
+        ],
+        wordings=WORDINGS,
+    )
+    ((turns, _),) = builders(code_switch_ratio=1.0)["code_switch"](
+        source, random.Random(1)
+    )
+    assert turns[0]["content"] == "我love drink，你呢？"
+
+
 STEPS = three_steps("Where is it?", "Here:\nin it.", "Hapa:\nndani.", "en", "sw")
 
 
