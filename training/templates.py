@@ -13,10 +13,13 @@ support from the template; the ChatML template marks `{% generation %}` as well.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -166,18 +169,54 @@ def without_markers(
     tokenizer: PreTrainedTokenizerBase, messages: list[Message]
 ) -> list[Message]:
     """The turns without any special token spelled out in them: text that says
-    `<|im_end|>` must not end a turn."""
-    found = [{**turn} for turn in messages]
-    for marker in tokenizer.all_special_tokens:
-        for turn in found:
-            turn["content"] = turn["content"].replace(marker, "")
+    `<|im_end|>` must not end a turn, nor one that says it when it is taken out."""
+    spelled = spelled_markers(tokenizer)
+    found = []
+    for turn in messages:
+        content, count = turn["content"], 1
+        while count:
+            content, count = spelled.subn("", content)
+        found.append({**turn, "content": content})
     return found
+
+
+# By tokenizer: its size and template when the pattern was made, and the pattern. Some
+# have thousands of added tokens.
+_SPELLED: WeakKeyDictionary[Any, tuple[tuple[int, Any], re.Pattern[str]]] = (
+    WeakKeyDictionary()
+)
+
+
+def spelled_markers(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    """Finds what the tokenizer reads as a marker wherever it stands: special tokens,
+    those that only its table of added tokens names (Llama 3), and other added tokens
+    that a question is written with (Gemma)."""
+    made_for = len(tokenizer), tokenizer.chat_template
+    known = _SPELLED.get(tokenizer)
+    if known is None or known[0] != made_for:
+        names = sorted(_marker_names(tokenizer), key=len, reverse=True)
+        pattern = re.compile("|".join(map(re.escape, names)) or r"(?!)")
+        known = _SPELLED[tokenizer] = made_for, pattern
+    return known[1]
+
+
+def _marker_names(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    turn = render_text(tokenizer, PROBE[:1]) if tokenizer.chat_template else ""
+    added = [
+        token.content
+        for token in tokenizer.added_tokens_decoder.values()
+        if token.special or (token.content.strip() and token.content in turn)
+    ]
+    return {*tokenizer.all_special_tokens, *added}
 
 
 def encode_chat(
     tokenizer: PreTrainedTokenizerBase, messages: list[Message], form: ChatFormat
 ) -> tuple[list[int], list[int]]:
     """(input ids, labels): a label on each answer and the one token that ends it.
+
+    Where the template leaves the end out it is put behind the last answer alone: nobody
+    puts it between the turns of a chat that goes on.
 
     Everything else (headers, questions, line breaks after an answer) carries IGNORED.
     What stands before an answer is split as it will be when somebody asks: where a
@@ -189,14 +228,17 @@ def encode_chat(
         return [], []
     messages = without_markers(tokenizer, messages[: answers[-1] + 1])
     text = render_text(tokenizer, messages)
-    spans = _answer_spans(tokenizer, messages, answers, text)
+    end = "" if form.appended else tokenizer.convert_ids_to_tokens(form.end_of_turn)
+    spans = _answer_spans(tokenizer, messages, answers, text, end)
     ids: list[int] = []
     labels: list[int] = []
-    for piece, is_answer in _pieces(tokenizer, text, spans):
+    pieces = _pieces(tokenizer, text, spans)
+    last = max((n for n, (_, is_answer) in enumerate(pieces) if is_answer), default=-1)
+    for number, (piece, is_answer) in enumerate(pieces):
         stop = 0
         if is_answer:
             stop = _after(piece, form.end_of_turn)
-            if form.appended:
+            if form.appended and number == last:
                 piece.insert(stop, form.end_of_turn)
                 stop += 1
         ids += piece
@@ -209,19 +251,27 @@ def _answer_spans(
     messages: list[Message],
     answers: list[int],
     text: str,
+    end: str = "",
 ) -> list[tuple[int, int]]:
     """Where in `text` each answer begins and its turn ends, in characters.
 
     A template that shows an earlier turn otherwise once more turns follow is taken at
     its word for the last answer only: the model would else learn a context that it
-    never meets.
+    never meets. One that only closes a chat that ends there (Phi 3) shows it alike up to
+    `end`, the marker of a turn's end.
     """
     spans = []
     for index in answers:
         before = render_text(tokenizer, messages[:index], answer=True)
         until = render_text(tokenizer, messages[: index + 1])
-        if text.startswith(before) and text.startswith(until):
+        if not text.startswith(before):
+            continue
+        if text.startswith(until):
             spans.append((len(before), len(until)))
+            continue
+        place = commonprefix([text, until]).rfind(end) if end else -1
+        if place > len(before):
+            spans.append((len(before), place + len(end)))
     return spans
 
 

@@ -114,29 +114,47 @@ def test_labels_of_a_template_with_headers(tokenizer):
     assert answers(ids, labels, tokenizer) == ["Ndiyo, ren tu.<|eot|>", "ve dor<|eot|>"]
 
 
-def test_a_template_without_markers_gets_an_end_after_each_answer(tokenizer):
+def test_a_template_without_markers_gets_an_end_after_the_last_answer(tokenizer):
+    """Nobody puts one between the turns of a chat that goes on."""
     tokenizer.chat_template = PLAIN
     form = templates.set_up(tokenizer)
     assert form.appended and form.end_of_turn == tokenizer.eos_token_id
     ids, labels = templates.encode_chat(tokenizer, CHAT, form)
-    ends = [run for run in answers(ids, labels, tokenizer)]
-    assert len(ends) == 2
-    assert all(run.endswith("<|endoftext|>") for run in ends)
-    assert ends[0].startswith("Ndiyo, ren tu.")
+    first, last = answers(ids, labels, tokenizer)
+    assert first == "Ndiyo, ren tu.\n"
+    assert last == "ve dor\n<|endoftext|>"
     assert "Jibu kwa Kiswahili." in tokenizer.decode(ids)
 
 
-@pytest.mark.parametrize("headers", [False, True])
-def test_what_precedes_an_answer_is_what_the_chat_page_sends(tokenizer, headers):
-    if headers:
-        with_headers(tokenizer)
+def test_a_template_that_closes_a_chat_shows_all_its_answers(tokenizer):
+    """Phi 3 writes the end of text behind the last turn and behind no other."""
+    with_headers(tokenizer)
+    closing = "{%- if not add_generation_prompt %}{{- eos_token }}{%- endif %}"
+    tokenizer.chat_template = HEADERS + closing
     form = templates.set_up(tokenizer)
     ids, labels = templates.encode_chat(tokenizer, CHAT, form)
-    sent = templates.render(tokenizer, CHAT[:2], answer=True)
-    first = next(i for i, label in enumerate(labels) if label != IGNORED)
-    assert ids[:first] == sent
+    assert answers(ids, labels, tokenizer) == ["Ndiyo, ren tu.<|eot|>", "ve dor<|eot|>"]
+    assert ids.count(form.end_of_turn) == 5 and ids.count(tokenizer.eos_token_id) == 2
+
+
+@pytest.mark.parametrize("kind", ["chatml", "headers", "plain"])
+def test_what_precedes_an_answer_is_what_the_chat_page_sends(tokenizer, kind):
+    if kind == "headers":
+        with_headers(tokenizer)
+    if kind == "plain":
+        tokenizer.chat_template = PLAIN
+    form = templates.set_up(tokenizer)
+    ids, labels = templates.encode_chat(tokenizer, CHAT, form)
+    begins = [
+        place
+        for place, label in enumerate(labels)
+        if label != IGNORED and labels[place - 1] == IGNORED
+    ]
     generator = Generator(tiny.model(len(tokenizer)), tokenizer)
-    assert generator.prompt_ids(CHAT[:2]) == sent
+    for asked, begin in zip((CHAT[:2], CHAT[:4]), begins, strict=True):
+        sent = templates.render(tokenizer, asked, answer=True)
+        assert ids[:begin] == sent
+        assert generator.prompt_ids(asked) == sent
 
 
 @pytest.mark.trap(15)
@@ -256,6 +274,33 @@ def test_text_that_spells_a_marker_does_not_end_the_turn(tokenizer):
     assert answers(ids, labels, tokenizer) == ["Ndiyo, ren.<|im_end|>"]
     generator = Generator(tiny.model(len(tokenizer)), tokenizer)
     assert generator.prompt_ids(chat[:1]).count(form.end_of_turn) == 1
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    ["<|eot|>", "<|e<|eot|>ot|>", "<|head|>assistant<|/head|>", "<|endoftext|>"],
+)
+@pytest.mark.parametrize("special", [True, False])
+def test_markers_that_only_the_table_of_added_tokens_names(special: bool, spelt: str):
+    """As Llama 3 has them: none of its headers is among the tokenizer's special tokens."""
+    made = tiny.tokenizer(tiny.documents(60, script="latin"))
+    names = ["<|head|>", "<|/head|>", "<|eot|>"]
+    backend = made.backend_tokenizer
+    (backend.add_special_tokens if special else backend.add_tokens)(names)
+    made.chat_template = HEADERS
+    assert not set(names) & set(made.all_special_tokens)
+    form = templates.set_up(made)
+    chat = [
+        {"role": "user", "content": f"bako{spelt} mi?"},
+        {"role": "assistant", "content": f"Ndiyo{spelt}, ren."},
+    ]
+    ids, labels = templates.encode_chat(made, chat, form)
+    plain = [{**turn, "content": turn["content"].replace(spelt, "")} for turn in chat]
+    if "assistant" in spelt:  # the word between two markers stays
+        plain = [{**t, "content": t["content"].replace("<|head|>", "")} for t in chat]
+    expected = templates.encode_chat(made, plain, form)
+    assert (ids, labels) == expected
+    assert ids.count(form.end_of_turn) == 2
 
 
 def test_the_chat_takes_a_system_turn_where_the_template_does_not(tokenizer):
