@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,12 +57,14 @@ CHARACTERS = 60_000
 @dataclass(frozen=True)
 class Case:
     """A base and the settings of continue_pretraining, tune_instructions and
-    align_preferences (None: without that stage), and the processes that share it."""
+    align_preferences (None: without that stage), how many characters an answer has, and
+    the processes that share it."""
 
     base: str
     settings: dict[str, Any] | None = None
     tuning: dict[str, Any] | None = None
     preferences: dict[str, Any] | None = None
+    answer_characters: int = 2_000
     processes: int = 1
     sharing: str = "auto"
 
@@ -156,6 +160,30 @@ ANSWERING = {
         preferences={"lora_rank": 16, "maximum_tokens": 256, "batch_pairs": 8},
     ),
 }
+# Answers of a line or two, as people have them, in as many steps as a pass over them has:
+# the longest are not among the first.
+SHORT_ANSWERS = {
+    "base-en tuned with lora rank 64, short answers": Case(
+        "base-en",
+        tuning={"batch_examples": 16, "steps": 12},
+        answer_characters=100,
+    ),
+    "58M tuned with lora rank 16, short answers": Case(
+        "58M",
+        tuning={"lora_rank": 16, "batch_examples": 8, "steps": 16},
+        answer_characters=150,
+    ),
+    "76M wide tuned with lora rank 64, answers of 400": Case(
+        "76M wide",
+        tuning={"batch_examples": 16, "steps": 10},
+        answer_characters=400,
+    ),
+    "58M dpo lora rank 16, short answers": Case(
+        "58M",
+        preferences={"lora_rank": 16, "batch_pairs": 8, "steps": 10},
+        answer_characters=150,
+    ),
+}
 LONGER = {
     "58M lora 256, 12 steps": Case("58M", LARGE | LORA | {"steps": 12}),
     "58M full 256, 12 steps": Case("58M", LARGE | {"steps": 12}),
@@ -168,7 +196,7 @@ TOGETHER = {
         "58M", LARGE, processes=2, sharing="sharded"
     ),
 }
-CASES = FITTED | HELD_OUT | NEW | ROWS | ANSWERING | LONGER | TOGETHER
+CASES = FITTED | HELD_OUT | NEW | ROWS | ANSWERING | SHORT_ANSWERS | LONGER | TOGETHER
 
 
 def base_folder(name: str, folder: Path) -> Path:
@@ -208,15 +236,15 @@ def base_folder(name: str, folder: Path) -> Path:
     return path
 
 
-def rows(folder: Path) -> dict[str, Corpus]:
-    """Text of the sample by what it stands for: text, instructions whose answers are
-    longer than any example may be, and pairs of such answers."""
+def rows(folder: Path, answer_characters: int) -> dict[str, Corpus]:
+    """Text of the sample by what it stands for: text, instructions whose answers have so
+    many characters, and pairs of such answers."""
     whole = "\n".join(
         p.read_text(encoding="utf-8") for p in sorted(TEXT.glob("*.txt"))
     )[:CHARACTERS]
     texts = [whole[i : i + 1_000] for i in range(0, len(whole), 1_000)]
     asked = [{"role": "user", "content": text[:60]} for text in texts]
-    answers = [2 * text for text in texts]
+    answers = [(2 * text)[:answer_characters] for text in texts]
     found: dict[str, list[dict[str, Any]]] = {
         "monolingual": [{"text": text} for text in texts],
         "instructions": [
@@ -240,7 +268,7 @@ def job(case: Case, folder: Path) -> JobSpec:
     """Split, learn two steps of each stage, measure."""
     few: dict[str, Any] = {"steps": 2, "evaluations": 1, "precision": "float32"}
     stages: list[StageSettings] = [Prepare()]
-    corpora = rows(folder)
+    corpora = rows(folder, case.answer_characters)
     data = Data(target=(corpora["monolingual"],))
     if case.settings is not None:
         stages.append(ContinuePretraining(**few | case.settings))
@@ -344,15 +372,44 @@ def predicted(spec: JobSpec) -> dict[str, int]:
 
     django.setup()
     from webapp.bases.passport import read_passport
-    from webapp.jobs.planning import memory
+    from webapp.jobs.planning import examples, memory
+    from webapp.jobs.planning.situation import Situation
 
-    parts = memory.parts(
+    situation = Situation(
         read_passport(Path(spec.base)),
-        spec.stages,
+        "sw",
+        characters_per_token=per_token(spec.base, spec.data.target[0])[1],
+        rows_of_examples=tuple(lengths(spec)),
+    )
+    parts = memory.parts(
+        situation.passport,
+        examples.as_long_as_known(situation, spec.stages),
         processes=spec.device.processes,
         sharing=spec.device.sharing,
     )
     return {**parts, "memory": sum(parts.values())}
+
+
+def lengths(spec: JobSpec) -> Iterator[Any]:
+    """What the site knows of rows that were uploaded."""
+    from webapp.jobs.planning.situation import RowLengths
+
+    for role in ("instructions", "preferences"):
+        for corpus in getattr(spec.data, role):
+            longest, characters = per_token(spec.base, corpus)
+            yield RowLengths(role, math.ceil(longest / characters), taught=1.0)
+
+
+def per_token(base: str, corpus: Corpus) -> tuple[int, float]:
+    """(characters of the longest row, characters per token of the first rows)."""
+    from webapp.bases.passport import cut
+    from webapp.datasets.reading.figures import Figures, row_text
+
+    figures = Figures()
+    for line in Path(corpus.path).read_text("utf-8").splitlines():
+        figures.add(json.loads(line))
+    text = "\n".join(row_text(row) for row in figures.preview)[:4_000]
+    return figures.longest, len(text) / len(cut(base, text))
 
 
 def table(path: Path) -> str:

@@ -19,6 +19,14 @@ from training.settings.align_preferences import AlignPreferences
 from training.settings.continue_pretraining import ContinuePretraining
 from training.settings.distil_embeddings import DistilEmbeddings
 from training.settings.evaluate import Evaluate
+from training.settings.example_lengths import (
+    ANSWERED_CHARACTERS,
+    SHOWN_CHARACTERS,
+    SHOWN_TO_NAME,
+    SHOWN_TO_SUM_UP,
+    TEXT_PIECE_CHARACTERS,
+    TITLE_CHARACTERS,
+)
 from training.settings.extend_vocabulary import ExtendVocabulary
 from training.settings.forward_pass import (
     FLOAT,
@@ -46,11 +54,17 @@ from training.settings.several_processes import (
 from training.settings.tune_instructions import STEPS_TO_ANSWER, TuneInstructions
 
 __all__ = [
+    "ANSWERED_CHARACTERS",
     "FLOAT",
     "KEPT_AT_ONCE",
     "LOGITS_AT_ONCE",
+    "SHOWN_CHARACTERS",
+    "SHOWN_TO_NAME",
+    "SHOWN_TO_SUM_UP",
     "STAGES",
     "STEPS_TO_ANSWER",
+    "TEXT_PIECE_CHARACTERS",
+    "TITLE_CHARACTERS",
     "AlignPreferences",
     "ContinuePretraining",
     "Corpus",
@@ -108,9 +122,9 @@ STAGES: dict[str, type[StageSettings]] = {
 class Corpus:
     """One file of rows (JSON lines) and what it holds.
 
-    Rows by kind: monolingual {"text"}; parallel {"source", "target"} in the order of
-    `languages`; instructions {"messages": [{"role", "content"}]}; preferences
-    {"messages", "chosen", "rejected"}.
+    Rows by kind: monolingual {"text"}, with "title" and "summary" where there are such;
+    parallel {"source", "target"} in the order of `languages`; instructions {"messages":
+    [{"role", "content"}]}; preferences {"messages", "chosen", "rejected"}.
     """
 
     path: str

@@ -7,7 +7,7 @@ resumed run learns from the same); mixes everything by its shares.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -38,6 +38,7 @@ from training.data.translate import (
     translate_rows,
 )
 from training.errors import Stopped
+from training.spec import TEXT_PIECE_CHARACTERS
 from training.tuning.inventing import conversations
 
 if TYPE_CHECKING:
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
     from training.spec import TuneInstructions
     from training.tuning.self_writing import SelfWriter
 
-# Pieces of plain text are about as long as a chat, so that a share of the examples is
-# nearly the same share of the text.
-TEXT_PIECE_CHARACTERS = 300
 # Pieces enough to draw from at random (30 MB of letters); a large corpus is not read to
 # its end for this.
 PIECES_READ = 100_000
@@ -123,7 +121,8 @@ def read_material(
 
 
 def documents(context: StageContext) -> list[Document]:
-    """Passages of the training text, and the given documents that have a summary.
+    """Passages of the training text, and the given documents that have a title or a
+    summary.
 
     Those are read from the corpora themselves, as `prepare` keeps text alone; documents
     with a sentence that is held out are left out.
@@ -140,16 +139,22 @@ def documents(context: StageContext) -> list[Document]:
         for part in ("held_out", "validation")
         for text in read_texts(prepared / f"target-{part}.jsonl")
     )
-    romanised = (prepared / romanise.FILE).is_file()
+    return found + list(islice(_described(context, guard), DOCUMENTS_READ))
+
+
+def _described(context: StageContext, guard: Guard) -> Iterator[Document]:
+    """The given documents with a title or a summary, as the model reads them."""
+    romanised = (context.prepared / romanise.FILE).is_file()
     write = romanise.romanise if romanised else str
     for corpus in context.spec.data.target:
         for row in read_rows(Path(corpus.path)):
+            if not (row.get("title") or row.get("summary")):
+                continue
             parts = (write(str(row.get(n) or "")) for n in ("text", "title", "summary"))
             text, title, summary = (part.strip() for part in parts)
-            if text and summary and not guard.touches((text, title, summary)):
+            if text and not guard.touches((text, title, summary)):
                 title = title or split_title(text)[0]
-                found.append(Document(text, language, title, summary))
-    return found
+                yield Document(text, context.spec.language, title, summary)
 
 
 def translated(

@@ -198,6 +198,13 @@ def lengths(statistics: dict[str, Any]) -> list[Length]:
     ]
 
 
+def longest(statistics: dict[str, Any]) -> int:
+    """Characters of the longest row; of one that was read before they were kept, what the
+    histogram allows."""
+    bars = statistics.get("lengths", [])
+    return statistics.get("longest") or max((bar["to"] for bar in bars), default=0)
+
+
 def samples(version: DatasetVersion, tags: list[str], count: int = 3) -> list[Row]:
     """The first rows of a version as they are shown."""
     return [

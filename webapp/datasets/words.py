@@ -16,6 +16,8 @@ WAY_LABELS = {
 }
 ROLE_LABELS = {
     "text": _("Text"),
+    "title": _("Title"),
+    "summary": _("Summary"),
     "source": _("First language"),
     "target": _("Second language"),
     "question": _("Question"),

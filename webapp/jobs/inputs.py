@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
@@ -15,10 +16,13 @@ from training.spec import Corpus, Data, Resources, service_is_named
 from webapp.bases.passport import cut
 from webapp.bases.selectors import tokenizer_folder
 from webapp.core.errors import Refusal
+from webapp.core.languages import same_language
 from webapp.datasets.models import Dataset, DatasetVersion, Kind
-from webapp.datasets.selectors import newest_ready
+from webapp.datasets.reading.figures import row_text
+from webapp.datasets.selectors import longest, newest_ready
 from webapp.jobs.models import Host, JobStage
-from webapp.jobs.planning.situation import Situation
+from webapp.jobs.planning import constants as c
+from webapp.jobs.planning.situation import RowLengths, Situation
 from webapp.jobs.roles import role_of
 from webapp.targets.models import LanguageTarget
 
@@ -108,9 +112,26 @@ def situation_of(
         characters_per_token=characters_per_token(
             tokenizer_folder(target.base), inputs.target
         ),
+        rows_of_examples=tuple(row_lengths(target, inputs)),
         devices=known_devices(),
         seconds_per_example=seconds_per_example(target),
     )
+
+
+def row_lengths(target: LanguageTarget, inputs: Inputs) -> Iterator[RowLengths]:
+    """Of what is asked and answered, as the base's tokenizer cuts the first rows."""
+    folder = tokenizer_folder(target.base)
+    for role in ("parallel", "instructions", "preferences", "dictionary"):
+        for version in getattr(inputs, role):
+            text = "\n".join(row_text(row) for row in version.preview)
+            per_token = _per_token(folder, text) or c.GUESSED_CHARACTERS_PER_TOKEN
+            tags = version.dataset.languages
+            taught = [tag for tag in tags if same_language(tag, target.language)]
+            yield RowLengths(
+                role=role,
+                longest=math.ceil(longest(version.statistics) / per_token),
+                taught=len(taught) / len(tags) if tags else 0.0,
+            )
 
 
 def seconds_per_example(target: LanguageTarget) -> float:
@@ -151,7 +172,11 @@ def characters_per_token(
     folder: str, versions: Sequence[DatasetVersion]
 ) -> float | None:
     """What the base's tokenizer makes of the first text; None where it cannot be read."""
-    text = "\n".join(documents(versions))[:TRIED_CHARACTERS]
+    return _per_token(folder, "\n".join(documents(versions)))
+
+
+def _per_token(folder: str, text: str) -> float | None:
+    text = text[:TRIED_CHARACTERS]
     try:
         pieces = cut(folder, text)
     except Exception:  # noqa: BLE001 tokenizers raises bare Exception for what it refuses

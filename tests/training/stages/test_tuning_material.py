@@ -93,10 +93,13 @@ def test_summaries_come_from_the_corpora_but_not_from_what_is_held_out(tmp_path:
     rows = [
         {"text": text, "summary": "Short."},
         {"text": f"{text} {held_out}", "summary": "Held out."},
+        {"text": text, "title": "A name"},
+        {"text": text},  # nothing stands beside it: `prepare` has read it
     ]
     tiny.write_rows(Path(context.spec.data.target[0].path), rows)
-    summaries = {one.summary for one in instruction_material.documents(context)}
-    assert summaries == {"", "Short."}
+    found = instruction_material.documents(context)
+    assert {one.summary for one in found} == {"", "Short."}
+    assert [one.title for one in found if one.text == text] == ["", "A name"]
 
 
 def test_summaries_of_a_romanised_text_are_romanised_and_guarded(tmp_path: Path):

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.webapp.datasets.material import Read
-from webapp.datasets.reading.kinds import guess_columns
+from webapp.datasets.reading.figures import Figures
+from webapp.datasets.reading.kinds import guess_columns, guess_kind, row
 
 ASKED = {"role": "user", "content": "Habari?"}
 SAID = {"role": "assistant", "content": "Nzuri."}
@@ -214,3 +215,29 @@ def test_real_questions_without_answers_are_counted(
     total = content.count(b"\n") + (not content.endswith(b"\n"))
     dropped = found.reading.problems.counts["answers is empty"]
     assert dropped and len(found.rows) + dropped == total
+
+
+def test_a_text_keeps_its_title_and_its_summary() -> None:
+    records = [
+        {"Title": "Bahari", "body": "Bahari ni kubwa sana.", "abstract": "Maji."},
+        {"Title": None, "body": "Samaki huogelea.", "abstract": " "},
+    ]
+    kind, columns = guess_kind(records)
+    assert kind == "monolingual"
+    assert columns == {"text": "body", "title": "Title", "summary": "abstract"}
+    rows = [row(record, kind, columns) for record in records]
+    assert rows[0] == {
+        "text": "Bahari ni kubwa sana.",
+        "title": "Bahari",
+        "summary": "Maji.",
+    }
+    assert rows[1] == {"text": "Samaki huogelea."}
+    # What is counted is what is read.
+    figures = Figures()
+    for each in rows:
+        figures.add(each)
+    assert figures.characters == sum(len(each["text"]) for each in rows)
+    # A table of titles and summaries alone has its text in one of them.
+    short = [{"title": "A", "summary": "Much longer than the title."}]
+    found = guess_columns(short, "monolingual")
+    assert found == {"text": "summary", "title": "title"}

@@ -15,6 +15,7 @@ from tests.webapp.jobs.rows import (
     make_job,
     make_target,
     make_whole_target,
+    write_base,
 )
 from training.spec import JobSpec
 from webapp.core.errors import Refusal
@@ -22,7 +23,7 @@ from webapp.datasets.models import Kind
 from webapp.datasets.services import delete_dataset
 from webapp.jobs import services
 from webapp.jobs.example import launch_example
-from webapp.jobs.inputs import seconds_per_example
+from webapp.jobs.inputs import gather, row_lengths, seconds_per_example
 from webapp.jobs.models import Job, JobStage, State
 from webapp.jobs.services import Answers, launch_job
 from webapp.recipes.catalogue import launchable
@@ -391,3 +392,21 @@ def test_the_speed_of_the_newest_tuning_on_the_base_is_known() -> None:
         Job.objects.filter(id=job.id).update(started_at=started)
     assert seconds_per_example(target) == pytest.approx(0.8 / 16)
     assert seconds_per_example(make_whole_target()) == 0, "another base"
+
+
+def test_how_long_the_rows_are_is_known_in_tokens_of_the_base(tmp_path: Path) -> None:
+    target = make_whole_target()
+    target.base.folder = str(write_base(tmp_path / "base"))  # a token is a byte
+    row = {"messages": [{"role": "user", "content": "ää"}]}
+    for dataset in target.datasets.filter(kind=Kind.INSTRUCTIONS):
+        dataset.languages = ["en", target.language]
+        dataset.save()
+        dataset.versions.update(preview=[row], statistics={"longest": 50})
+    known = {rows.role: rows for rows in row_lengths(target, gather(target))}
+    assert known["instructions"].longest == 100
+    assert known["instructions"].taught == 0.5
+    # Read before the longest row was kept: what the histogram allows.
+    bars = {"lengths": [{"from": 8, "to": 15, "documents": 3}]}
+    target.datasets.get(kind=Kind.INSTRUCTIONS).versions.update(statistics=bars)
+    known = {rows.role: rows for rows in row_lengths(target, gather(target))}
+    assert known["instructions"].longest == 30

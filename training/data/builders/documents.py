@@ -14,11 +14,16 @@ from collections.abc import Iterator
 from training.data.builders.material import Chat, Document, Material, question
 from training.data.builders.wordings import draw
 from training.data.passages import cut
+from training.spec import (
+    ANSWERED_CHARACTERS,
+    SHOWN_CHARACTERS,
+    SHOWN_TO_NAME,
+    SHOWN_TO_SUM_UP,
+    TITLE_CHARACTERS,
+)
 
 # Characters: what is shown and what is answered.
-SHOWN, ANSWERED = 400, 300
 LEAST_SHOWN, LEAST_ANSWERED = 30, 40
-LONGEST_TITLE = 80
 SENTENCE_ENDS = (
     ".",
     "!",
@@ -56,10 +61,10 @@ def build(material: Material, dice: random.Random) -> Iterator[tuple[Chat, str]]
 
 def continuation(document: Document) -> tuple[str, str] | None:
     """The beginning of the text and what follows it."""
-    parts = cut(document.text, min(SHOWN, max(1, len(document.text) // 2)))
+    parts = cut(document.text, min(SHOWN_CHARACTERS, max(1, len(document.text) // 2)))
     shown = next(parts, "")
     rest = "".join(parts)
-    answer = next(cut(rest, ANSWERED), "").strip()
+    answer = next(cut(rest, ANSWERED_CHARACTERS), "").strip()
     if len(shown.strip()) < LEAST_SHOWN or len(answer) < LEAST_ANSWERED:
         return None
     return shown.strip(), answer
@@ -72,14 +77,14 @@ def title(document: Document) -> tuple[str, str] | None:
         name, body = split_title(document.text)
     if not name or len(body) < LEAST_SHOWN:
         return None
-    return next(cut(body, 2 * SHOWN)).strip(), name
+    return next(cut(body, SHOWN_TO_NAME)).strip(), name
 
 
 def summary(document: Document) -> tuple[str, str] | None:
     """The text and the summary that came with it."""
     if not document.summary or len(document.text) <= len(document.summary):
         return None
-    return next(cut(document.text, 4 * SHOWN)).strip(), document.summary
+    return next(cut(document.text, SHOWN_TO_SUM_UP)).strip(), document.summary
 
 
 def split_title(text: str) -> tuple[str, str]:
@@ -89,7 +94,7 @@ def split_title(text: str) -> tuple[str, str]:
     """
     first, _, rest = text.strip().partition("\n")
     first, rest = first.strip(" #*=\t"), rest.strip()
-    if not first or len(first) > LONGEST_TITLE or first.endswith(SENTENCE_ENDS):
+    if not first or len(first) > TITLE_CHARACTERS or first.endswith(SENTENCE_ENDS):
         return "", text
     if len(rest) < 4 * len(first):
         return "", text

@@ -6,6 +6,7 @@
     tables.py       files to records with their line numbers; CSV and TSV
     json_records.py the same for JSON lines and JSON lists
     parquet.py      the same for Parquet
+    cells.py        what stands in a cell: text, a list or an object written as text
     documents.py    plain text to documents
     kinds.py        what the records are, and a record as a row of its kind
     figures.py      statistics while rows go by

@@ -22,7 +22,7 @@ class Figures:
 
     def __init__(self) -> None:
         self.documents = self.characters = self.words = self.bytes = 0
-        self.duplicates = 0
+        self.duplicates = self.longest = 0
         self.letters: Counter[str] = Counter()
         self.lengths: Counter[int] = Counter()
         self.preview: list[Record] = []
@@ -36,6 +36,7 @@ class Figures:
         self.words += len(text.split())
         encoded = text.encode()
         self.bytes += len(encoded)
+        self.longest = max(self.longest, len(text) - _other_answer(row))
         self.letters.update(text)
         self.lengths[max(0, len(text).bit_length() - 1)] += 1
         if len(self._hashes) < MOST_HASHES:
@@ -46,7 +47,8 @@ class Figures:
             self.preview.append(_cut(row))
 
     def as_dict(self) -> dict[str, Any]:
-        """As stored with a dataset version. Lengths: {"from", "to", "documents"}."""
+        """As stored with a dataset version. Lengths: {"from", "to", "documents"}, and the
+        longest row (with one of two answers), in characters."""
         return {
             "documents": self.documents,
             "characters": self.characters,
@@ -54,6 +56,7 @@ class Figures:
             "bytes": self.bytes,
             "duplicates": self.duplicates,
             "scripts": self.scripts(),
+            "longest": self.longest,
             "lengths": [
                 {"from": 2**power, "to": 2 ** (power + 1) - 1, "documents": count}
                 for power, count in sorted(self.lengths.items())
@@ -85,7 +88,10 @@ def script_of(character: str) -> str | None:
 
 
 def row_text(row: Record) -> str:
-    """All text of a row, for counting."""
+    """All text of a row, for counting; of a document what is read, without what stands
+    beside it."""
+    if isinstance(row.get("text"), str):
+        return row["text"]
     parts = []
     for value in row.values():
         if isinstance(value, str):
@@ -93,6 +99,12 @@ def row_text(row: Record) -> str:
         else:
             parts.extend(message["content"] for message in value)
     return "\n".join(parts)
+
+
+def _other_answer(row: Record) -> int:
+    """Characters of the shorter one of two answers to the same question."""
+    answers = (row.get("chosen") or "", row.get("rejected") or "")
+    return min(map(len, answers))
 
 
 def _cut(row: Record) -> Record:

@@ -1,18 +1,17 @@
 """What records are, and a record as a row of its kind.
 
-Rows are those of training/spec.py, Corpus: monolingual {"text"}; parallel {"source",
-"target"}; instructions {"messages": [{"role", "content"}]}; preferences {"messages",
-"chosen", "rejected"}.
+Rows are those of training/spec.py, Corpus: monolingual {"text"}, with "title" and
+"summary" where a document has them; parallel {"source", "target"}; instructions
+{"messages": [{"role", "content"}]}; preferences {"messages", "chosen", "rejected"}.
 """
 
 from __future__ import annotations
 
-import ast
-import json
 from typing import Any
 
 from django.utils.translation import gettext as _
 
+from webapp.datasets.reading.cells import joined, value_of
 from webapp.datasets.reading.problems import Record
 from webapp.datasets.reading.tables import is_language
 
@@ -20,6 +19,8 @@ TEXT_COLUMNS = (
     "text", "content", "body", "sentence", "document", "raw_content", "article",
     "story", "paragraph", "transcript", "transcription", "lyrics", "verse",
 )  # fmt: skip
+TITLES = ("title", "headline", "heading")
+SUMMARIES = ("summary", "abstract", "highlights")
 PAIRS = (
     ("source", "target"), ("src", "tgt"), ("sentence1", "sentence2"),
     ("source_text", "target_text"), ("original", "translation"),
@@ -44,12 +45,12 @@ ROLES = {
 }  # fmt: skip
 # Which columns a kind needs; shown for correction.
 ROLES_OF_KIND = {
-    "monolingual": ("text",),
+    "monolingual": ("text", "title", "summary"),
     "parallel": ("source", "target"),
     "instructions": ("question", "context", "answer", "conversation"),
     "preferences": ("question", "chosen", "rejected"),
 }
-OPTIONAL_ROLES = ("context", "conversation")
+OPTIONAL_ROLES = ("title", "summary", "context", "conversation")
 
 
 class Dropped(Exception):
@@ -114,7 +115,7 @@ class _Table:
         """Columns of a conversation, or of a question and its answer."""
         conversation = self.first(CONVERSATIONS)
         if conversation and any(
-            isinstance(_value(record.get(conversation)), list)
+            isinstance(value_of(record.get(conversation)), list)
             for record in self.records
         ):
             return {"conversation": conversation}
@@ -149,10 +150,14 @@ class _Table:
         return None
 
     def monolingual(self) -> Columns:
-        """The column of the text: by its name, or the one with most of it."""
-        text = self.first(TEXT_COLUMNS)
+        """The column of the text, by its name or the one with most of it; of its title
+        and its summary, where there are such."""
         sizes = self.worded
-        return {"text": text or max(sizes or self.columns or ["text"], key=sizes.get)}
+        text = self.first(TEXT_COLUMNS)
+        text = text or max(sizes or self.columns or ["text"], key=sizes.get)
+        beside = {"title": self.first(TITLES), "summary": self.first(SUMMARIES)}
+        found = {role: column for role, column in beside.items() if column}
+        return {"text": text} | {r: c for r, c in found.items() if c != text}
 
 
 def _worded(records: list[Record], columns: list[str]) -> dict[str, int]:
@@ -169,7 +174,7 @@ def _worded(records: list[Record], columns: list[str]) -> dict[str, int]:
 def row(record: Record, kind: str, columns: Columns) -> Record:
     """The record as a row of its kind; raises Dropped with the reason."""
     if kind == "monolingual":
-        return {"text": _text(record, columns.get("text", "text"))}
+        return _document(record, columns)
     if kind == "parallel":
         record = _translation(record, columns)
         return {
@@ -181,13 +186,23 @@ def row(record: Record, kind: str, columns: Columns) -> Record:
     return _preference(record, columns)
 
 
+def _document(record: Record, columns: Columns) -> Record:
+    """A text, with title and summary where this one has them."""
+    found = {"text": _text(record, columns.get("text", "text"))}
+    for role in ("title", "summary"):
+        value = record.get(columns.get(role, ""))
+        if isinstance(value, str) and value.strip():
+            found[role] = value.strip()
+    return found
+
+
 def _preference(record: Record, columns: Columns) -> Record:
     """A question with two answers; where no column asks it, the turns before them do."""
-    chosen = _value(record.get(columns["chosen"]))
+    chosen = value_of(record.get(columns["chosen"]))
     prompt = record.get(columns.get("question", ""))
     if "question" not in columns and isinstance(chosen, list):
         messages = _turns(chosen)[:-1]
-    elif isinstance(_value(prompt), list):
+    elif isinstance(value_of(prompt), list):
         messages = _turns(prompt, answered=False)
     else:
         messages = [{"role": "user", "content": _text(record, columns["question"])}]
@@ -201,7 +216,7 @@ def _preference(record: Record, columns: Columns) -> Record:
 
 
 def _translation(record: Record, columns: Columns) -> Record:
-    nested = _value(record.get("translation"))
+    nested = value_of(record.get("translation"))
     inside = isinstance(nested, dict) and columns["source"] not in record
     return nested if inside else record
 
@@ -220,7 +235,7 @@ def _messages(record: Record, columns: Columns) -> list[dict[str, str]]:
 
 
 def _turns(value: Any, answered: bool = True) -> list[dict[str, str]]:
-    turns = _value(value)
+    turns = value_of(value)
     if not isinstance(turns, list) or not turns:
         raise Dropped(_("no conversation"))
     messages = []
@@ -242,7 +257,7 @@ def _turns(value: Any, answered: bool = True) -> list[dict[str, str]]:
 
 
 def _last_answer(record: Record, column: str) -> str:
-    value = _value(record.get(column))
+    value = value_of(record.get(column))
     if isinstance(value, list):
         return _turns(value)[-1]["content"]
     return _text(record, column)
@@ -253,7 +268,7 @@ def _text(record: Record, column: str) -> str:
     if column not in record:
         raise Dropped(_("has no column %(column)s") % {"column": column})
     if isinstance(value, (list, str)):
-        value = _joined(value)
+        value = joined(value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
@@ -262,29 +277,3 @@ def _text(record: Record, column: str) -> str:
     if not value:
         raise Dropped(_("%(column)s is empty") % {"column": column})
     return value
-
-
-def _joined(value: Any) -> Any:
-    """A list of strings, also one written as text ("['a', 'b']"), as one string."""
-    parts = _value(value)
-    if isinstance(parts, list) and all(isinstance(part, str) for part in parts):
-        return ", ".join(part.strip() for part in parts)
-    return value
-
-
-def _value(value: Any) -> Any:
-    """A list or object written as text, as what it is; anything else as it stands."""
-    if (
-        not isinstance(value, str)
-        or value[:1] not in ("[", "{")
-        or len(value) > 100_000
-    ):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return value

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from training.spec import StageSettings
 from webapp.jobs.planning import constants as c
-from webapp.jobs.planning import memory
+from webapp.jobs.planning import examples, memory
 from webapp.jobs.planning.situation import Situation
 
 
@@ -38,7 +38,7 @@ def predict(situation: Situation, stages: Sequence[StageSettings]) -> dict[str, 
     gpus = gpus_of_a_job(situation)
     needed = memory.parts(
         situation.passport,
-        stages,
+        examples.as_long_as_known(situation, stages),
         gpu=situation.gpu,
         device_bytes=largest_device(situation),
         processes=gpus,

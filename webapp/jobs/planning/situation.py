@@ -11,6 +11,17 @@ GOALS = ("answer", "translate", "write")
 
 
 @dataclass(frozen=True)
+class RowLengths:
+    """The rows of a dataset that examples are made of. `role` as in Data; the `longest`
+    in tokens of the base's tokenizer; `taught` is the part of that which is in the
+    language taught: 1, a half of translations, or 0."""
+
+    role: str
+    longest: int
+    taught: float
+
+
+@dataclass(frozen=True)
 class Situation:
     """The answers and what is known of base, text and devices.
 
@@ -20,8 +31,10 @@ class Situation:
     `final_learning_rate` is where the base's own training ended, 0 unknown; `devices`
     are {"kind", "name", "memory_bytes"} of the hosts that could run it; `available` are
     the roles of data and the resources that there are, None where the counts tell;
-    `seconds_per_example` is what an example of a tuning took on the same base before, 0
-    unknown; `faster`: that it writes fast and cheaply counts for more than how well;
+    `rows_of_examples`: how long the rows are that are asked and answered, none where not
+    known; `seconds_per_example` is what an example of a tuning took on the same base
+    before, 0 unknown; `faster`: that it writes fast and cheaply counts for more than how
+    well;
     `knows`: the base writes the language already, however it cuts it.
     """
 
@@ -39,6 +52,7 @@ class Situation:
     goal: str = "answer"
     characters_per_token: float | None = None
     final_learning_rate: float = 0.0
+    rows_of_examples: tuple[RowLengths, ...] = ()
     seconds_per_example: float = 0.0
     devices: tuple[dict[str, Any], ...] = field(default=())
     available: frozenset[str] | None = None
