@@ -28,6 +28,7 @@ const Sending = (() => {
     // Another answer than JSON is the sign-in page, or a server that is away.
     error.sentence = answer.body.sentence || "";
     error.gone = !answer.json && answer.status < 500;
+    error.final = answer.status === 415; // no text, whatever it is called
     throw error;
   }
 
@@ -45,7 +46,8 @@ const Sending = (() => {
   // Sends what is missing of a file {file, key, create, state}; sets url, sent and speed on
   // it and calls show() as they change. Resolves to the upload's id, or null where the
   // state was changed meanwhile. Rejects with an error that has a sentence if the server
-  // refused, `gone` if nobody is signed in, and neither if the connection broke.
+  // refused (`final`: and always will), `gone` if nobody is signed in, and neither if the
+  // connection broke.
   async function send(one, show) {
     let status = await begin(one);
     one.url = status.url;

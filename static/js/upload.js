@@ -58,7 +58,7 @@
     line.textContent = problem;
     line.hidden = !problem;
     one.row.querySelector("[data-act=pause]").hidden = !["waiting", "sending"].includes(one.state);
-    const hopeless = !one.file.size || !MEANT.test(one.file.name); // the same answer each time
+    const hopeless = one.hopeless || !one.file.size || !MEANT.test(one.file.name); // the same answer each time
     one.row.querySelector("[data-act=resume]").hidden = hopeless || !["paused", "failed"].includes(one.state);
   }
 
@@ -86,6 +86,7 @@
     } catch (error) {
       if (one.state === "sending") {
         one.state = "failed";
+        one.hopeless = error.final;
         show(one, error.sentence || (error.gone ? words.gone : words.offline));
         const wait = Math.min(30, 2 ** one.tries++) * 1000;
         const again = !error.sentence && !error.gone;

@@ -5,7 +5,8 @@
     PATCH  uploads/<id>/     Upload-Offset      -> 200 the same; 409 with the right offset
     DELETE uploads/<id>/                        -> 204
 
-A PATCH may carry Upload-Checksum: "sha256 <hex>"; 460 says that the piece was damaged.
+A PATCH may carry Upload-Checksum: "sha256 <hex>"; 460 says that the piece was damaged,
+415 that the file is no text by its first bytes: it is forgotten.
 Refusals are {"sentence": ...}.
 """
 
@@ -27,6 +28,7 @@ from webapp.datasets.models import Upload
 from webapp.workspaces.models import Role
 
 DAMAGED_IN_TRANSIT = 460  # as tus has it
+NO_TEXT = 415
 
 
 @for_role(Role.EDITOR)
@@ -84,6 +86,8 @@ def _append(request: WorkspaceRequest, row: Upload) -> HttpResponse:
         return JsonResponse(_status(request, row), status=409, headers=_at(wrong))
     except uploads.Damaged:
         return _refused(_("The piece was damaged on its way."), DAMAGED_IN_TRANSIT)
+    except Refusal as refusal:
+        return _refused(refusal.sentence, NO_TEXT)
     return JsonResponse(_status(request, row))
 
 

@@ -30,7 +30,12 @@ from webapp.core import files
 from webapp.core.errors import Refusal
 from webapp.datasets.models import Upload
 from webapp.datasets.reading.containers import TABLES, TEXT, format_suffix
-from webapp.datasets.reading.strangers import refuse_by_ending
+from webapp.datasets.reading.problems import Unreadable
+from webapp.datasets.reading.strangers import (
+    LONGEST_BEGINNING,
+    refuse_by_ending,
+    refuse_strangers,
+)
 from webapp.datasets.versions import receiving_folder
 from webapp.workspaces.models import Workspace
 
@@ -136,7 +141,8 @@ def receive(
 
     What arrived before a connection broke is kept. Raises WrongOffset where the file
     does not end at `offset`, or where somebody else is writing it; Damaged where the
-    piece does not have the hash `sha256`.
+    piece does not have the hash `sha256`; Refusal, and nothing is kept, where the first
+    bytes are of no text.
     """
     with _alone(upload) as file:
         upload.refresh_from_db()
@@ -155,10 +161,25 @@ def receive(
             upload.refresh_from_db()
             raise WrongOffset(upload.received)
         upload.received = offset + arrived
+        if offset < LONGEST_BEGINNING:
+            _refuse_stranger(upload)
         if upload.received == upload.size:
             path = part_path(upload)
             finish_upload(upload=upload, path=path, sha256=hash_file(path))
     return upload
+
+
+def _refuse_stranger(upload: Upload) -> None:
+    """Forget a file that is no text whatever its name says, before the rest is sent."""
+    if Path(upload.name.lower()).suffix not in TEXT | TABLES - {".parquet"}:
+        return  # a packed file, or one with a beginning of its own
+    with part_path(upload).open("rb") as file:
+        beginning = file.read(LONGEST_BEGINNING)
+    try:
+        refuse_strangers(upload.name, beginning)
+    except Unreadable as stranger:
+        upload.delete()  # the file goes with the lock on it
+        raise Refusal(stranger.sentence) from stranger
 
 
 def _check_offset(upload: Upload, offset: int, on_disk: int) -> None:

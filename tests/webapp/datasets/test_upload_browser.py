@@ -102,7 +102,12 @@ def test_several_files_one_refused_one_removed(
         written(tmp_path, "a.txt", b"maneno"),
         written(tmp_path, "b.docx", b"PK"),
         written(tmp_path, "c.txt", b"mengine"),
+        written(tmp_path, "d.txt", b"%PDF-1.4"),
     )
+    stranger = page.locator(".upload", has_text="d.txt is a PDF")
+    stranger.wait_for()
+    assert not stranger.get_by_role("button", name="Go on").is_visible()
+    stranger.get_by_role("button", name="Remove").click()
     page.get_by_text("b.docx is a document of a word processor").wait_for()
     page.locator(".upload", has_text="c.txt").get_by_text("· arrived").wait_for()
     page.fill("[name=language]", "sw")

@@ -176,6 +176,52 @@ def test_refusals(
     assert not Upload.objects.exists()
 
 
+PDF = b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n1 0 obj\n"
+
+
+@pytest.mark.parametrize("pieces", [[PDF], [PDF[:3], PDF[3:]]])
+def test_no_text_is_refused_by_its_first_bytes(
+    world: World, pieces: list[bytes]
+) -> None:
+    """Also where a break came within them; nothing is left, and it may be sent anew."""
+    id = create(world, size=10**9).json()["id"]
+    *first, last = pieces
+    for piece in first:
+        assert patch(world, id, 0, piece).status_code == 200
+    answer = patch(world, id, sum(map(len, first)), last)
+    assert answer.status_code == 415
+    assert "a.txt is a PDF" in answer.json()["sentence"]
+    assert not Upload.objects.exists()
+    assert list(uploads.receiving_folder().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "beginning"),
+    [
+        ("a.txt", b"A story of %PDF- files"),
+        ("a.txt.gz", b"\x1f\x8b\x08 packed"),
+        ("a.zip", b"PK\3\4 packed"),
+    ],
+)
+def test_text_and_packed_files_are_no_strangers(
+    world: World, name: str, beginning: bytes
+) -> None:
+    id = create(world, size=len(beginning), name=name).json()["id"]
+    answer = patch(world, id, 0, beginning)
+    assert answer.json()["state"] == "received"
+
+
+def test_a_form_without_javascript_refuses_no_text(world: World) -> None:
+    file = io.BytesIO(PDF)
+    file.name = "story.txt"
+    answer = world.client("eve").post(
+        world.url("dataset-new"), {"files": file, "language": "sw"}
+    )
+    assert answer.status_code == 422
+    assert "story.txt is a PDF" in answer.content.decode()
+    assert not Upload.objects.exists()
+
+
 def test_room_promised_to_others_is_not_free(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

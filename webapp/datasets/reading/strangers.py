@@ -81,6 +81,7 @@ BEGINNINGS = {
     b"\xfd7zXZ\0": PACKED,
     b"SQLite format 3\0": BINARY,
 }
+LONGEST_BEGINNING = max(len(beginning) for beginning in BEGINNINGS)  # bytes
 # Bytes below the space that text does not hold (tab, line ends and form feed it does).
 CONTROLS = bytes({*range(32)} - {9, 10, 12, 13})
 MOST_CONTROLS = 0.1  # share of the sample; text in an encoding of one byte has none
