@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
@@ -25,6 +27,7 @@ class State(models.TextChoices):
 
 ALIVE = (State.QUEUED, State.CLAIMED, State.RUNNING, State.STOPPING)
 HELD = (State.CLAIMED, State.RUNNING, State.STOPPING)  # a worker has the lease
+RENEWALS_MISSED = 2  # from then on a worker is called silent
 
 
 class Desired(models.TextChoices):
@@ -108,14 +111,34 @@ class Job(Owned):
     @property
     def seconds_to_go(self) -> float | None:
         """Until the whole job ends, in seconds: what was predicted less what has passed,
-        at least what its stage still needs. None while it does not run or is overdue."""
-        if self.state != State.RUNNING:
+        at least what its stage still needs. None while it does not run, is overdue or
+        nothing is heard of its worker."""
+        if self.state != State.RUNNING or self.silent_seconds is not None:
             return None
         left = [self.seconds_left or 0.0]
         whole = self.predictions.get("seconds")
         if self.started_at and whole:
             left.append(whole - (timezone.now() - self.started_at).total_seconds())
         return max(left) if max(left) > 0 else None
+
+    @property
+    def silent_seconds(self) -> float | None:
+        """Since its worker renewed the lease, where that is overdue; else None."""
+        if self.state not in HELD or self.lease_until is None:
+            return None
+        heard = self.lease_until - timedelta(seconds=settings.LEASE_SECONDS)
+        silent = (timezone.now() - heard).total_seconds()
+        overdue = silent > RENEWALS_MISSED * settings.LEASE_RENEWAL_SECONDS
+        return silent if overdue else None
+
+    @property
+    def takes_longer(self) -> bool:
+        """Whether it runs for longer than was predicted, and nobody knows how long."""
+        whole = self.predictions.get("seconds")
+        if self.state != State.RUNNING or not whole or self.started_at is None:
+            return False
+        late = (timezone.now() - self.started_at).total_seconds() > whole
+        return late and self.seconds_to_go is None and self.silent_seconds is None
 
     class Meta(Owned.Meta):
         constraints = [

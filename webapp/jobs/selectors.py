@@ -10,7 +10,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from webapp.jobs.models import Desired, Job, JobEvent, JobStage, State
-from webapp.jobs.words import event_words, kept_sentence, stage_title, state_sentence
+from webapp.jobs.words import (
+    event_words,
+    kept_sentence,
+    silence_sentence,
+    stage_title,
+    state_sentence,
+)
 
 SORTS = {
     "newest": "-created_at",
@@ -72,6 +78,8 @@ def live(job: Job) -> dict[str, Any]:
         "percent": _percent(job),
         "elapsed": _elapsed(job),
         "to_go": job.seconds_to_go,
+        "silent": job.silent_seconds,
+        "silence": silence_sentence(job),
         "base": base_figures(stages),
         "judged": judged(job),
         "sizes": sizes(stages),

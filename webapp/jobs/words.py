@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -97,6 +98,8 @@ def state_sentence(job: Job) -> str:
         return _("Paused. What it has learned is kept; resume it whenever you like.")
     if state == State.QUEUED:
         return waiting_sentence(job)
+    if job.silent_seconds is not None:
+        return _("Nothing is heard of %(host)s.") % {"host": host}
     if state in (State.CLAIMED, State.RUNNING, State.STOPPING):
         if desired == Desired.CANCEL:
             return _("Stopping, as you asked; this takes up to half a minute.")
@@ -114,6 +117,32 @@ def state_sentence(job: Job) -> str:
         if is_kept(job)
         else _("Cancelled."),
     }[State(state)]
+
+
+def silence_sentence(job: Job) -> str:
+    """What comes of a job whose worker is silent; empty where it is not."""
+    if job.silent_seconds is None:
+        return ""
+    words = {"seconds": settings.LEASE_SECONDS}
+    if job.desired == Desired.CANCEL:
+        after = _("After %(seconds)d seconds without a word it counts as cancelled.")
+    elif job.silent_seconds < settings.LEASE_SECONDS:
+        after = _(
+            "After %(seconds)d seconds without a word it waits again and is taken up from "
+            "where it was last saved; you need do nothing."
+        )
+    elif not _workers().exists():
+        return _(
+            "No worker is running. Start one: it takes the job up from where it was last "
+            "saved."
+        )
+    else:
+        after = _("The next free worker takes it up from where it was last saved.")
+    return (
+        _("The machine may be off, cut off, or too busy to answer.")
+        + " "
+        + after % words
+    )
 
 
 def is_kept(job: Job) -> bool:
@@ -142,7 +171,7 @@ def kept_sentence(job: Job, stages: Iterable[JobStage], kept: Checkpoint | None)
 
 def waiting_sentence(job: Job) -> str:
     """The place in the queue, or that nobody is there to take it."""
-    seen = Host.objects.filter(drained=False, seen_at__gt=timezone.now() - SILENT)
+    seen = _workers()
     if not seen.exists():
         return _("Waiting: no worker is running. Start one and the job begins at once.")
     served = seen.filter(has_service=True).exists()
@@ -160,6 +189,10 @@ def waiting_sentence(job: Job) -> str:
         "Waiting until a worker is free: %(ahead)d jobs are before it.",
         ahead,
     ) % {"ahead": ahead}
+
+
+def _workers() -> QuerySet[Host]:
+    return Host.objects.filter(drained=False, seen_at__gt=timezone.now() - SILENT)
 
 
 def queue_place(job: Job, *, served: bool = True) -> int:

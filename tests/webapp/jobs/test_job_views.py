@@ -18,7 +18,7 @@ from tests.webapp.jobs.rows import (
 from tests.webapp.world import World
 from webapp.datasets.models import Kind
 from webapp.jobs import moves
-from webapp.jobs.models import Desired, Job, JobEvent, JobStage, State
+from webapp.jobs.models import Desired, Host, Job, JobEvent, JobStage, State
 from webapp.jobs.proposal import Answers, situation_for
 from webapp.recipes.catalogue import launchable
 from webapp.recipes.services import clone_recipe
@@ -335,6 +335,63 @@ def test_the_page_shows_how_the_job_stands(world: World, target: Any) -> None:
     assert "job-cancel" not in text and 'id="cancel"' not in text  # Vera only looks
     assert text.index("Nzuri") < text.index(">Nz<")  # the newest answers first
     assert 'lang="sw" dir="auto"' in text
+
+
+def heard(seconds_ago: float) -> None:
+    """Every worker renewed its lease so long ago, and was seen last then."""
+    moment = timezone.now() - timedelta(seconds=seconds_ago)
+    Job.objects.update(lease_until=moment + timedelta(seconds=60))
+    Host.objects.update(seen_at=moment)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (15, ["Learning on anvil", "1 min 30 s left"]),
+        (30, ["Nothing is heard of anvil", "For 3", "After 60 seconds"]),
+        (75, ["Nothing is heard of anvil", "The next free worker takes it up"]),
+        (300, ["Nothing is heard of anvil", "For 5 min", "No worker is running."]),
+    ],
+)
+def test_a_silent_worker_is_said(
+    world: World, target: Any, seconds: int, words: list[str]
+) -> None:
+    job = watched(target, predictions={"seconds": 600})
+    heard(seconds)
+    client, silent = world.client("vera"), seconds > 20
+    page, job_list, home = (
+        client.get(address).content.decode()
+        for address in (
+            world.url("job", job.id),
+            world.url("job-list"),
+            world.url("workspace-home"),
+        )
+    )
+    assert [word for word in words if word not in page] == []
+    assert ("Learning on" in page) != silent
+    for text in (page, job_list, home):
+        assert (" left" in text) != silent
+    for text in (job_list, home):
+        assert ("nothing heard of its machine for" in text) == silent
+
+
+def test_a_cancelled_job_of_a_silent_worker(world: World, target: Any) -> None:
+    job = watched(target, desired=Desired.CANCEL)
+    heard(30)
+    text = world.client("vera").get(world.url("job", job.id)).content.decode()
+    assert "After 60 seconds without a word it counts as cancelled" in text
+    assert "half a minute" not in text
+
+
+def test_a_job_that_takes_longer_than_predicted_says_so(
+    world: World, target: Any
+) -> None:
+    job = watched(target, predictions={"seconds": 60})
+    heard(1)
+    client, words = world.client("vera"), "longer than was predicted"
+    assert words not in client.get(world.url("job", job.id)).content.decode()
+    Job.objects.update(seconds_left=None)
+    assert words in client.get(world.url("job", job.id)).content.decode()
 
 
 @pytest.mark.parametrize(
