@@ -24,7 +24,7 @@ SORTS = {
     "finished": "-finished_at",
     "state": "state",
 }
-NOTES, ANSWERED = 50, 12  # shown at most
+NOTES, ANSWERED, WARNINGS = 50, 12, 5  # shown at most
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def live(job: Job) -> dict[str, Any]:
         "points": points,
         "answers": _answers(points),
         "before": _before(stages),
+        "warnings": _warnings(job),
         "notes": _log(job),
         "kept": kept_sentence(
             job, stages, job.checkpoints.order_by("-created_at").first()
@@ -196,6 +197,13 @@ def _log(job: Job) -> list[dict[str, Any]]:
     kinds = ("note", "state", "stage_finished")
     events = job.events.filter(kind__in=kinds).order_by("-id")[:NOTES]
     return [{"time": event.time, "words": event_words(event)} for event in events]
+
+
+def _warnings(job: Job) -> list[str]:
+    """What the run warned of, each once, the newest last."""
+    said = job.events.filter(kind="note", payload__level="warning").order_by("-id")
+    sentences = [str(event.payload.get("sentence", "")) for event in said[:NOTES]]
+    return list(dict.fromkeys(sentences))[:WARNINGS][::-1]
 
 
 def _before(stages: list[JobStage]) -> list[dict[str, str]]:

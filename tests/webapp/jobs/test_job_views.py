@@ -383,6 +383,58 @@ def test_a_cancelled_job_of_a_silent_worker(world: World, target: Any) -> None:
     assert "half a minute" not in text
 
 
+def note(job: Job, sentence: str, level: str) -> None:
+    payload = {"sentence": sentence, "level": level}
+    JobEvent.objects.create(
+        job=job, epoch=1, time=timezone.now(), kind="note", payload=payload
+    )
+
+
+def test_what_a_run_warns_of_stands_on_its_page_unfolded(
+    world: World, target: Any
+) -> None:
+    job = watched(target)
+    for level in ("warning", "warning", "info"):
+        note(job, f"The memory <was> full: {level}.", level)
+    page = world.client("vera").get(world.url("job", job.id))
+    assert page.context["warnings"] == ["The memory <was> full: warning."]
+    text = page.content.decode()
+    warning = text.index("The memory &lt;was&gt; full: warning.")
+    assert warning < text.index('id="curves-title"') < text.index('id="log"')
+    assert text.index("The memory &lt;was&gt; full: info.") > text.index('id="log"')
+
+
+def test_an_empty_answer_is_no_answer(world: World, target: Any) -> None:
+    job = watched(target)
+    said = "(It says nothing.)"
+    assert (
+        said not in world.client("vera").get(world.url("job", job.id)).content.decode()
+    )
+    for event in JobEvent.objects.filter(kind="evaluation"):
+        event.payload["samples"] = [{"prompt": "Habari?", "answer": ""}]
+        event.save()
+    assert said in world.client("vera").get(world.url("job", job.id)).content.decode()
+
+
+def test_no_figure_is_promised_where_none_was_measured(
+    world: World, target: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from webapp.jobs.planning import expectations
+
+    address = world.url("job-new") + f"?target={target.id}"
+    for known, words in (
+        ({"bits_per_byte": (1.0, 2.0)}, "Bits per byte after reading"),
+        ({"characters_per_token": (1.5, 1.5)}, "Characters per token stay at 1.50"),
+    ):
+        found = dict(known), ""
+        monkeypatch.setattr(expectations, "expect", lambda *_, found=found, **__: found)
+        text = world.client("eve").get(address).content.decode()
+        assert words in text
+        assert ("Characters per token stay" in text) == (
+            "characters_per_token" in known
+        )
+
+
 def test_a_job_that_takes_longer_than_predicted_says_so(
     world: World, target: Any
 ) -> None:
