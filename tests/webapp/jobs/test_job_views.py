@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -702,3 +703,19 @@ def test_a_wrong_setting_leaves_the_plan_in_sight(world: World, target: Any) -> 
     data = answers(target, **{"continue_pretraining.learning_rate": "7"})
     text = world.client("eve").post(world.url("job-new"), data).content.decode()
     assert "Nothing was launched" in text and "What will happen" in text
+
+
+@pytest.mark.parametrize("key", ["continue_pretraining", "continue_pretraining#2"])
+def test_a_wrong_setting_of_a_repeated_stage_is_said_at_its_own_field(
+    world: World, target: Any, key: str
+) -> None:
+    name = f"{key}.lora_plus_ratio"  # for low-rank additions, and both stages are full
+    data = answers(target, recipe="eeve-short", **{name: "4"})
+    page = world.client("eve").post(world.url("job-new"), data)
+    assert page.status_code == 422 and page.context["refusal"] == ""
+    assert list(page.context["settings_form"].errors) == [name]
+    text = page.content.decode()
+    assert f"({name}): is for low-rank additions" in text
+    assert text.count("is for low-rank additions") == 1
+    opened = re.findall(r'id="settings-\d+" open>\s*.*?class="mono.*?>(.*?)<', text)
+    assert opened == [key]

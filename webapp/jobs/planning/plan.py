@@ -28,7 +28,7 @@ from webapp.jobs.planning import (
 )
 from webapp.jobs.planning import constants as c
 from webapp.jobs.planning.situation import Choice, Situation
-from webapp.recipes.recipe import Recipe, RecipeStage
+from webapp.recipes.recipe import Recipe, RecipeStage, stage_of
 
 Overrides = dict[str, dict[str, Any]]  # stage, or stage#2 -> setting -> value
 
@@ -91,17 +91,17 @@ def _stages(
         method = (stage.settings | values | chosen).get("method")
         found = [
             *_derived(stage.name, situation, minutes.get(key, 0.0), method),
-            *_decided(stage.name, stage.settings, _("The recipe says so."), recipe),
+            *_decided(key, stage.settings, _("The recipe says so."), recipe),
             *told,
         ]
         if stage.name == vocabulary.STAGE and chosen.get("method", "keep") != "keep":
             found += vocabulary.derive_extension(situation)  # in place of "none"
-        found += _decided(stage.name, chosen, _("You chose this."), None)
-        choices = {choice.setting: choice for choice in found}
-        values = {name.partition(".")[2]: choices[name].value for name in choices}
-        stages.append(stage_from_json({"stage": stage.name, **values}))
-        for choice in choices.values():
-            setting = f"{key}.{choice.setting.partition('.')[2]}"
+        found += _decided(key, chosen, _("You chose this."), None)
+        choices = {choice.setting.partition(".")[2]: choice for choice in found}
+        values = {name: choice.value for name, choice in choices.items()}
+        stages.append(_settings(key, stage.name, values))
+        for name, choice in choices.items():
+            setting = f"{key}.{name}"
             reasons.append(dataclasses.asdict(choice) | {"setting": setting})
     check_order(stages)
     return stages, reasons
@@ -186,12 +186,22 @@ def _derived(
     return []
 
 
+def _settings(key: str, name: str, values: dict[str, Any]) -> StageSettings:
+    """Settings of a stage; what cannot be is said of its `key`, as stages may repeat."""
+    try:
+        return stage_from_json({"stage": name, **values})
+    except SpecInvalid as problem:
+        here = problem.field.replace(name, key, 1)
+        sentence = problem.sentence.replace(problem.field, here)
+        raise SpecInvalid(here, sentence) from problem
+
+
 def _decided(
-    name: str, values: dict[str, Any], reason: str, recipe: Recipe | None
+    key: str, values: dict[str, Any], reason: str, recipe: Recipe | None
 ) -> list[Choice]:
     source = recipe.source if recipe else ""
-    known = {field.name for field in dataclasses.fields(STAGES[name])}
+    known = {field.name for field in dataclasses.fields(STAGES[stage_of(key)])}
     for setting in values:
         if setting not in known:
-            raise unknown(name, setting, known)
-    return [Choice(f"{name}.{key}", values[key], reason, source) for key in values]
+            raise unknown(key, setting, known)
+    return [Choice(f"{key}.{name}", values[name], reason, source) for name in values]
