@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -20,7 +21,8 @@ from webapp.core.languages import same_language
 from webapp.datasets.models import Dataset, DatasetVersion, Kind
 from webapp.datasets.reading.figures import row_text
 from webapp.datasets.selectors import longest, newest_ready
-from webapp.jobs.models import Host, JobStage
+from webapp.jobs import history
+from webapp.jobs.models import Host
 from webapp.jobs.planning import constants as c
 from webapp.jobs.planning.situation import RowLengths, Situation
 from webapp.jobs.roles import role_of
@@ -113,8 +115,8 @@ def situation_of(
             tokenizer_folder(target.base), inputs.target
         ),
         rows_of_examples=tuple(row_lengths(target, inputs)),
-        devices=known_devices(),
-        seconds_per_example=seconds_per_example(target),
+        devices=known_devices(target.base_id),
+        seconds_per_example=history.seconds_per_example(target.base_id),
     )
 
 
@@ -134,26 +136,12 @@ def row_lengths(target: LanguageTarget, inputs: Inputs) -> Iterator[RowLengths]:
             )
 
 
-def seconds_per_example(target: LanguageTarget) -> float:
-    """What an example of the newest tuning on the target's base took; 0 unknown."""
-    done = JobStage.objects.filter(
-        job__target__base=target.base_id,
-        name="tune_instructions",
-        state=JobStage.State.FINISHED,
-    )
-    newest = done.select_related("job").order_by("-job__started_at").first()
-    if newest is None:
-        return 0.0
-    stages = newest.job.spec.get("stages") or []
-    settings = stages[newest.index] if newest.index < len(stages) else {}
-    seconds = newest.figures.get("seconds_per_step") or 0.0
-    return seconds / (settings.get("batch_examples") or 1)
-
-
-def known_devices() -> tuple[dict[str, Any], ...]:
-    """Devices of the hosts that take jobs; not of those long gone."""
-    here = _hosts().values_list("devices", flat=True)
-    return tuple(d for devices in here for d in devices)
+def known_devices(base_id: UUID | None = None) -> tuple[dict[str, Any], ...]:
+    """Devices of the hosts that take jobs, not of those long gone; with what earlier
+    jobs on a base took there (history.paces)."""
+    paces = history.paces(base_id) if base_id else {}
+    here = _hosts().values_list("id", "devices")
+    return tuple(device | paces.get(id, {}) for id, found in here for device in found)
 
 
 def _services() -> frozenset[str]:

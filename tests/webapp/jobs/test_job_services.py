@@ -23,7 +23,8 @@ from webapp.datasets.models import Kind
 from webapp.datasets.services import delete_dataset
 from webapp.jobs import services
 from webapp.jobs.example import launch_example
-from webapp.jobs.inputs import gather, row_lengths, seconds_per_example
+from webapp.jobs.history import seconds_per_example
+from webapp.jobs.inputs import gather, row_lengths
 from webapp.jobs.models import Job, JobStage, State
 from webapp.jobs.services import Answers, launch_job
 from webapp.recipes.catalogue import launchable
@@ -381,7 +382,7 @@ def test_what_only_new_pieces_need_is_no_part_of_a_control() -> None:
 
 def test_the_speed_of_the_newest_tuning_on_the_base_is_known() -> None:
     target = make_whole_target()
-    assert seconds_per_example(target) == 0
+    assert seconds_per_example(target.base_id) == 0
     for number, seconds in enumerate((4.0, 0.8, 9.9)):
         job = launch_job(target=target, user=None, answers=Answers())
         stage = job.stages.get(name="tune_instructions")
@@ -390,8 +391,8 @@ def test_the_speed_of_the_newest_tuning_on_the_base_is_known() -> None:
         stage.save()
         started = timezone.now() + timedelta(minutes=number)
         Job.objects.filter(id=job.id).update(started_at=started)
-    assert seconds_per_example(target) == pytest.approx(0.8 / 16)
-    assert seconds_per_example(make_whole_target()) == 0, "another base"
+    assert seconds_per_example(target.base_id) == pytest.approx(0.8 / 16)
+    assert seconds_per_example(make_whole_target().base_id) == 0, "another base"
 
 
 def test_how_long_the_rows_are_is_known_in_tokens_of_the_base(tmp_path: Path) -> None:

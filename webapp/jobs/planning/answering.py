@@ -53,11 +53,14 @@ def steps(situation: Situation, stages: Sequence[StageSettings]) -> tuple[int, i
     nothing is tuned. No more are wanted than the passes over the examples allow."""
     possible = wanted = 0
     spare = 0.0  # seconds that a stage leaves go to the next that takes minutes
+    # Where reading was measured itself it needs no likeness to tuning.
+    measured = predictions.slowest_measured(situation)
+    slowness = 1.0 if measured else _slowness(situation)
     for stage in stages:
         if not hasattr(stage, "minutes"):
             continue
         seconds = stage.minutes * 60 + spare
-        needed = predictions.most_seconds(situation, stage) * _slowness(situation)
+        needed = predictions.most_seconds(situation, stage) * slowness
         spare = max(0.0, seconds - needed)
         if not isinstance(stage, TuneInstructions):
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from training.spec import StageSettings
 from webapp.jobs.planning import constants as c
@@ -12,8 +13,23 @@ from webapp.jobs.planning.situation import Situation
 
 
 def tokens_per_second(situation: Situation) -> float:
-    """Learning speed: 1 / (6 * parameters / operations per second + a fixed cost)."""
+    """Learning speed: that of an earlier job on the same base where there is one, else
+    1 / (6 * parameters / operations per second + a fixed cost)."""
+    if device := slowest_measured(situation):
+        return float(device["tokens_per_second"])
     return 1 / _seconds_per_token(situation, operations=6)
+
+
+def slowest_measured(situation: Situation) -> dict[str, Any]:
+    """The device on which an earlier job on the base learned slowest, with what it took
+    (jobs/history.py); empty where none did on such as could run it."""
+    kind = "cuda" if situation.gpu else "cpu"
+    known = [
+        d
+        for d in situation.devices
+        if d.get("kind") == kind and d.get("tokens_per_second")
+    ]
+    return min(known, key=lambda d: float(d["tokens_per_second"]), default={})
 
 
 def overhead_seconds(situation: Situation) -> float:
@@ -23,12 +39,14 @@ def overhead_seconds(situation: Situation) -> float:
     tokens = measured / c.GUESSED_CHARACTERS_PER_TOKEN
     reading = 2 * tokens * _seconds_per_token(situation, operations=2)
     cutting = situation.target_bytes * c.VOCABULARY_SECONDS_PER_BYTE
-    return c.FIXED_SECONDS + reading + cutting
+    by_formula = c.FIXED_SECONDS + reading + cutting
+    return max(by_formula, slowest_measured(situation).get("seconds_beside", 0.0))
 
 
 def predict(situation: Situation, stages: Sequence[StageSettings]) -> dict[str, float]:
     """`seconds`, `memory_bytes` with its parts (`memory_process` and so on, by
-    memory.PARTS) on each of `gpus`, `disk_bytes`, `tokens_per_second`, `passes`."""
+    memory.PARTS) on each of `gpus`, `disk_bytes`, `tokens_per_second`, `passes`, `of_job`
+    by whose speed (0: by the formula)."""
     settings = {stage.stage: stage for stage in stages}
     parameters = situation.parameters + _new_weights(situation, settings)
     full = any(
@@ -58,6 +76,7 @@ def predict(situation: Situation, stages: Sequence[StageSettings]) -> dict[str, 
         "disk_bytes": int(disk),
         "tokens_per_second": round(tokens_per_second(situation)),
         "passes": round(passes(situation, stages), 1),
+        "of_job": slowest_measured(situation).get("of_job", 0),
     }
 
 
