@@ -218,6 +218,35 @@ def test_a_viewer_is_offered_nothing_to_change(
         assert len(others) > 10  # control
 
 
+LINES_AT_LEAST_PX = 8 * 29  # of a conversation on a phone, besides its name
+
+
+def test_on_a_phone_two_conversations_take_turns(member: Visitor) -> None:
+    page = member.page
+    with opened(member, "/w/terminal/chat/"):
+        frame = page.frame_locator("iframe.playground")
+        frame.get_by_label("The base model beside it").check()
+        both = adapted, base = frame.locator("#adapted"), frame.locator("#base")
+        base.wait_for()
+        assert adapted.is_visible() and not frame.locator("#which").is_visible()
+        page.set_viewport_size(NARROW)
+        for name, shown, other in (
+            ("Base model", base, adapted),
+            ("Your model", adapted, base),
+        ):
+            frame.locator("#which").get_by_text(name).click()
+            member.until(lambda shown=shown: shown.is_visible(), 5_000)
+            assert not other.is_visible()
+            assert shown.bounding_box()["height"] >= LINES_AT_LEAST_PX + 32
+            field = frame.locator("#question textarea").bounding_box()
+            assert field["y"] + field["height"] < NARROW["height"]
+        frame.get_by_label("The base model beside it").uncheck()
+        member.until(lambda: not frame.locator("#which").count(), 5_000)
+        assert adapted.is_visible()
+        page.set_viewport_size(WIDE)
+        assert [one.is_visible() for one in both] == [True, False]
+
+
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(
     member: Visitor, pages: dict[str, dict[str, Any]]
 ) -> None:

@@ -33,6 +33,7 @@ def make_blocks() -> gr.Blocks:
         with gr.Row(elem_classes="chat-head"):
             model = gr.Dropdown(label=_("Model"), choices=[], elem_id="model")
             beside = gr.Checkbox(label=_("The base model beside it"), elem_id="beside")
+        shown = _which()
         with gr.Row(elem_classes="chat-talk"):
             adapted = _chatbot(_("Your model"), "adapted")
             base = _chatbot(_("Base model"), "base", visible=False)
@@ -46,7 +47,7 @@ def make_blocks() -> gr.Blocks:
             clear = gr.Button(_("New conversation"), size="sm")
 
         blocks.load(_offer, None, [known, model, prompts])
-        beside.change(lambda on: gr.update(visible=on), beside, base)
+        beside.change(lambda on: [gr.update(visible=on)] * 2, beside, [base, shown])
         model.change(_suggest, [known, model], prompts)
         prompts.click(lambda row: row[0], prompts, question)
         asked = question.submit(
@@ -88,6 +89,20 @@ def _chatbot(label: str, name: str, *, visible: bool = True) -> gr.Chatbot:
         feedback_options=None,
         layout="bubble",
         allow_file_downloads=False,
+    )
+
+
+def _which() -> gr.Radio:
+    """Which of two conversations a phone shows; playground.css hides it elsewhere."""
+    return gr.Radio(
+        [(_("Your model"), "adapted"), (_("Base model"), "base")],
+        value="adapted",
+        label=_("Which conversation is shown"),
+        show_label=False,
+        container=False,
+        visible=False,
+        interactive=True,
+        elem_id="which",
     )
 
 

@@ -25,7 +25,8 @@ class ChatModel:
 
 
 def chat_models(user_id: str, slug: str) -> list[ChatModel]:
-    """Finished models of a workspace, newest first; none for who is not a member.
+    """Finished models of a workspace, newest first, controls behind all others; none for
+    who is not a member.
 
     Gradio calls this from threads of its own: connections are closed around it.
     """
@@ -36,7 +37,9 @@ def chat_models(user_id: str, slug: str) -> list[ChatModel]:
         ).exists():
             return []
         rows = Model.objects.filter(workspace__slug=slug, withdrawn_at=None)
-        return [_chat_model(row) for row in rows.select_related("target", "job")]
+        found = list(rows.select_related("target", "job"))
+        found.sort(key=lambda row: bool(row.job.answers.get("control_of")))
+        return [_chat_model(row) for row in found]
     finally:
         close_old_connections()
 

@@ -32,6 +32,20 @@ def test_members_alone_chat(world: World, model: Model, who: str) -> None:
     assert not chat_models(person, "nowhere")
 
 
+def test_a_control_is_not_the_first_to_talk_with(world: World, model: Model) -> None:
+    newer = make_model(model.target)
+    assert [m.id for m in chat_models(str(world.alice.id), world.workspace.slug)] == [
+        str(newer.id),
+        str(model.id),
+    ]
+    newer.job.answers = {"control_of": str(model.job_id)}
+    newer.job.save()
+    assert [m.id for m in chat_models(str(world.alice.id), world.workspace.slug)] == [
+        str(model.id),
+        str(newer.id),
+    ]
+
+
 def test_what_nobody_may_ask(world: World, model: Model) -> None:
     alice = str(world.alice.id)
     for name in ("", "base:", "gpt", str(uuid.uuid4()), f"base:{model.id}"):
