@@ -2,8 +2,9 @@
 
 GPT-2's, Llama 3's and Qwen's patterns find words by letters (\\p{L}+): vowel signs of the
 scripts of India, Thai vowels and tone marks, Arabic points are marks (\\p{M}), so that a
-word is cut at each and no piece can reach across. Only the marks of the target's own
-scripts are added to the letters: text in other scripts is cut exactly as before.
+word is cut at each and no piece can reach across. So are joiners inside of words, and
+the tsheg. What the pattern cuts at a mark of the target's own scripts is glued together
+again: cuts go, none comes, and where a text has no such mark it is cut as before.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ GPT2_PATTERN = (
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 )
 LETTER = r"\p{L}"
-NON_JOINER = "\u200c"
+# Zero-width joiner and non-joiner stand inside of words (Sinhala, Hindi, Persian).
+ZERO_WIDTH = frozenset("\u200c\u200d")
+WORD = r"\p{L}\p{M}"
+# What `_glue` makes of a pattern: the pattern and the marks.
+GLUED = re.compile(r"\(\?:(.+)\)\(\?:\(\?:\(\?<=\[\\p{L}\\p{M}([^]]+)\]\).+", re.DOTALL)
 
 
 def keep_marks(
@@ -48,13 +53,20 @@ def marks_of(characters: Counter[str], least: int) -> str:
     for character, count in characters.items():
         if count < least:
             continue
-        if character in SYLLABLE_ENDS or character == NON_JOINER:
+        if character in SYLLABLE_ENDS or character in ZERO_WIDTH:
             found.add(character)
-        elif unicodedata.category(character)[0] == "M":
+        elif _is_mark(character):
             found.add(character)
             if kind_of(character) != NEUTRAL:
                 found.update(_marks_by_script().get(kind_of(character), ()))
     return "".join(sorted(found))
+
+
+def _is_mark(character: str) -> bool:
+    """Whether this is a mark of writing: not one of emoji, a frame or a variation."""
+    if unicodedata.category(character) not in ("Mn", "Mc"):
+        return False
+    return not unicodedata.name(character, "").startswith("VARIATION SELECTOR")
 
 
 @cache
@@ -62,7 +74,7 @@ def _marks_by_script() -> dict[str, list[str]]:
     scripts: dict[str, list[str]] = {}
     for code in range(sys.maxunicode + 1):
         character = chr(code)
-        if unicodedata.category(character)[0] == "M":
+        if _is_mark(character):
             scripts.setdefault(kind_of(character), []).append(character)
     return scripts
 
@@ -95,26 +107,23 @@ def _widened(part: dict[str, Any] | None, marks: str) -> tuple[Any, bool]:
 
 
 def widen(pattern: str, marks: str) -> str:
-    """A pattern in which `marks` count as letters wherever letters are named.
+    """A pattern that finds what this one finds, glued together at `marks`.
 
-    A pattern that knows marks already (\\p{M}) stays, but for what is no mark.
+    A find goes on where a letter or mark stands before a mark, or a mark before a
+    letter, as often as it does. A pattern that knows marks already (\\p{M}) is glued at
+    what is no mark, one that names no letters not at all, and one that was glued before
+    at its former marks too.
     """
+    glued = GLUED.fullmatch(pattern)
+    if glued and _glue(*glued.groups()) == pattern:
+        pattern, before = glued.groups()
+        marks = "".join(sorted({*before, *marks}))
     if r"\p{M}" in pattern:
         marks = "".join(m for m in marks if unicodedata.category(m)[0] != "M")
-        if not marks or LETTER not in pattern:
-            return pattern
-    listed = "".join(re.escape(mark) for mark in marks)
-    wider, inside, at = [], False, 0
-    while at < len(pattern):
-        if pattern.startswith(LETTER, at):
-            wider.append(LETTER + listed if inside else f"[{LETTER}{listed}]")
-            at += len(LETTER)
-            continue
-        if pattern[at] == "\\":
-            wider.append(pattern[at : at + 2])
-            at += 2
-            continue
-        inside = pattern[at] == "[" or (inside and pattern[at] != "]")
-        wider.append(pattern[at])
-        at += 1
-    return "".join(wider)
+    return _glue(pattern, marks) if marks and LETTER in pattern else pattern
+
+
+def _glue(pattern: str, marks: str) -> str:
+    before = rf"(?<=[{WORD}{marks}])(?=[{marks}])"
+    after = rf"(?<=[{marks}])(?={LETTER})"
+    return f"(?:{pattern})(?:(?:{before}|{after})(?:{pattern}))*"

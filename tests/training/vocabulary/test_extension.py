@@ -317,5 +317,5 @@ def test_patterns_change_only_for_marks_of_the_text() -> None:
     changed, marks = pre_tokenizer.keep_marks(plain, Counter("हिंदी" * 9), 4)
     assert "\u093f" in marks and "\u09be" not in marks
     pattern = changed["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
-    assert rf"[\p{{L}}{marks}]+" in pattern
+    assert marks in pattern
     assert pre_tokenizer.widen(r"[\p{L}\p{M}]+", marks) == r"[\p{L}\p{M}]+"
