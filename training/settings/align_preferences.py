@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from training.settings import pace
 from training.settings.needs import Needs
 from training.settings.setting import StageSettings, setting
 
@@ -28,24 +29,8 @@ class AlignPreferences(StageSettings):
         source="Rafailov 2023; Azar 2023; Ethayarajh 2024; Hong 2024; Meng 2024",
         needs=dict.fromkeys(METHODS, PAIRS),
     )
-    minutes: float = setting(
-        2.0,
-        "Minutes at most",
-        "The number of steps is set from this and a short measurement of speed. What an "
-        "earlier stage leaves of its minutes is added.",
-        unit="minutes",
-        low=0.05,
-        high=100_000,
-        acts={"steps": (0,)},
-    )
-    steps: int = setting(
-        0,
-        "Steps",
-        "0: derived from the minutes. Otherwise exactly this many.",
-        unit="steps",
-        low=0,
-        high=100_000_000,
-    )
+    minutes: float = pace.minutes(2.0)
+    steps: int = pace.steps()
     epochs: float = setting(
         1.0,
         "Passes over the pairs at most",
@@ -122,26 +107,6 @@ class AlignPreferences(StageSettings):
         low=32,
         high=131_072,
     )
-    evaluations: int = setting(
-        3,
-        "Evaluations",
-        "How often the curves get a point and the prompts are answered.",
-        unit="times",
-        low=1,
-        high=1_000,
-    )
-    checkpoint_minutes: float = setting(
-        5.0,
-        "Minutes between checkpoints",
-        "What is lost at most when a machine dies.",
-        unit="minutes",
-        low=0.02,
-        high=600,
-    )
-    precision: str = setting(
-        "auto",
-        "Precision",
-        "auto: bfloat16 where it is measured to be faster. A run that must come out the "
-        "same again names one: clocks do not say the same twice.",
-        choices=("auto", "float32", "bfloat16"),
-    )
+    evaluations: int = pace.evaluations(3)
+    checkpoint_minutes: float = pace.checkpoint_minutes()
+    precision: str = pace.precision()

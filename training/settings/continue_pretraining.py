@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from training.settings import pace
 from training.settings.mix_stages import LABEL as MIX_LABEL
 from training.settings.mix_stages import refuse_mix
 from training.settings.setting import StageSettings, setting
@@ -200,26 +201,8 @@ class ContinuePretraining(StageSettings):
         acts={"method": ADDITIONS},
         group=ADDED,
     )
-    minutes: float = setting(
-        5.0,
-        "Minutes at most",
-        "The number of steps is set from this and a short measurement of speed. What an "
-        "earlier stage leaves of its minutes is added.",
-        unit="minutes",
-        low=0.05,
-        high=100_000,
-        acts={"steps": (0,)},
-        group=LENGTH,
-    )
-    steps: int = setting(
-        0,
-        "Steps",
-        "0: derived from the minutes. Otherwise exactly this many.",
-        unit="steps",
-        low=0,
-        high=100_000_000,
-        group=LENGTH,
-    )
+    minutes: float = pace.minutes(5.0, group=LENGTH)
+    steps: int = pace.steps(group=LENGTH)
     epochs: float = setting(
         40.0,
         "Passes over the text at most",
@@ -554,42 +537,10 @@ class ContinuePretraining(StageSettings):
         acts={"forget_every_steps": 0},
         group=RESETS,
     )
-    evaluations: int = setting(
-        8,
-        "Evaluations",
-        "How often the curves get a point and the prompts are answered.",
-        unit="times",
-        low=1,
-        high=1_000,
-        group=MEASURE,
-    )
-    checkpoint_minutes: float = setting(
-        5.0,
-        "Minutes between checkpoints",
-        "What is lost at most when a machine dies.",
-        unit="minutes",
-        low=0.02,
-        high=600,
-        group=MEASURE,
-    )
-    precision: str = setting(
-        "auto",
-        "Precision",
-        "auto: bfloat16 where it is measured to be faster. A run that must come out the "
-        "same again names one: clocks do not say the same twice.",
-        choices=("auto", "float32", "bfloat16"),
-        group=MEASURE,
-    )
-    gradient_checkpointing: str = setting(
-        "auto",
-        "Gradient checkpointing",
-        "Layers are computed a second time on the way back instead of being kept: far "
-        "less memory, about a third more time. auto: on where one block would not fit "
-        "beside the weights otherwise.",
-        choices=("auto", "on", "off"),
-        source="Chen et al. 2016, sublinear memory cost",
-        group=MEASURE,
-    )
+    evaluations: int = pace.evaluations(8, group=MEASURE)
+    checkpoint_minutes: float = pace.checkpoint_minutes(group=MEASURE)
+    precision: str = pace.precision(group=MEASURE)
+    gradient_checkpointing: str = pace.gradient_checkpointing("block", group=MEASURE)
     compile: str = setting(
         "auto",
         "Compiled steps",

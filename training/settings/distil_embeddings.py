@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from training.settings import pace
 from training.settings.setting import StageSettings, setting
 
 
@@ -49,24 +50,8 @@ class DistilEmbeddings(StageSettings):
         source="GlossAPI: layer 11 of 32 better than the last, 1.385 and 1.425",
         acts={"objective": ("distil",)},
     )
-    minutes: float = setting(
-        3.0,
-        "Minutes at most",
-        "The number of steps is set from this and a short measurement of speed. What an "
-        "earlier stage leaves of its minutes is added.",
-        unit="minutes",
-        low=0.05,
-        high=100_000,
-        acts={"steps": (0,)},
-    )
-    steps: int = setting(
-        0,
-        "Steps",
-        "0: derived from the minutes and the passes. Otherwise exactly this many.",
-        unit="steps",
-        low=0,
-        high=100_000_000,
-    )
+    minutes: float = pace.minutes(3.0)
+    steps: int = pace.steps("minutes and the passes")
     epochs: float = setting(
         1.0,
         "Passes over the snippets at most",
@@ -94,19 +79,5 @@ class DistilEmbeddings(StageSettings):
         high=0.1,
         source="Dobler et al. 2025: 1e-4",
     )
-    evaluations: int = setting(
-        4,
-        "Evaluations",
-        "How often the curves get a point and the prompts are answered.",
-        unit="times",
-        low=1,
-        high=1_000,
-    )
-    checkpoint_minutes: float = setting(
-        5.0,
-        "Minutes between checkpoints",
-        "What is lost at most when a machine dies.",
-        unit="minutes",
-        low=0.02,
-        high=600,
-    )
+    evaluations: int = pace.evaluations(4)
+    checkpoint_minutes: float = pace.checkpoint_minutes()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar
 
+from training.settings import pace
 from training.settings.needs import SERVICE, Needs
 from training.settings.setting import StageSettings, setting
 
@@ -40,24 +41,8 @@ class TuneInstructions(StageSettings):
                 (("data.target",), (SERVICE,)),
             )
 
-    minutes: float = setting(
-        2.0,
-        "Minutes at most",
-        "The number of steps is set from this and a short measurement of speed. What an "
-        "earlier stage leaves of its minutes is added.",
-        unit="minutes",
-        low=0.05,
-        high=100_000,
-        acts={"steps": (0,)},
-    )
-    steps: int = setting(
-        0,
-        "Steps",
-        "0: derived from the minutes. Otherwise exactly this many.",
-        unit="steps",
-        low=0,
-        high=100_000_000,
-    )
+    minutes: float = pace.minutes(2.0)
+    steps: int = pace.steps()
     epochs: float = setting(
         3.0,
         "Passes over the examples at most",
@@ -361,35 +346,7 @@ class TuneInstructions(StageSettings):
         high=1.0,
         acts={"raw_text_share": 0},
     )
-    evaluations: int = setting(
-        3,
-        "Evaluations",
-        "How often the curves get a point and the prompts are answered.",
-        unit="times",
-        low=1,
-        high=1_000,
-    )
-    checkpoint_minutes: float = setting(
-        5.0,
-        "Minutes between checkpoints",
-        "What is lost at most when a machine dies.",
-        unit="minutes",
-        low=0.02,
-        high=600,
-    )
-    precision: str = setting(
-        "auto",
-        "Precision",
-        "auto: bfloat16 where it is measured to be faster. A run that must come out the "
-        "same again names one: clocks do not say the same twice.",
-        choices=("auto", "float32", "bfloat16"),
-    )
-    gradient_checkpointing: str = setting(
-        "auto",
-        "Gradient checkpointing",
-        "Layers are computed a second time on the way back instead of being kept: far "
-        "less memory, about a third more time. auto: on where one example would not "
-        "fit beside the weights otherwise.",
-        choices=("auto", "on", "off"),
-        source="Chen et al. 2016, sublinear memory cost",
-    )
+    evaluations: int = pace.evaluations(3)
+    checkpoint_minutes: float = pace.checkpoint_minutes()
+    precision: str = pace.precision()
+    gradient_checkpointing: str = pace.gradient_checkpointing("example")
