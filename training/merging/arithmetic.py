@@ -124,8 +124,11 @@ def dare(
 def projection(base: Tensor, tuned: Tensor) -> Tensor:
     """The matrix P with base P = tuned in the sense of least squares, in float64.
 
-    `base` and `tuned` are [rows, width]; P is [width, width]. Where both are equal and
-    have full rank, P is the identity. Learned embedding propagation, Tikhomirov and
-    Chernyshev 2024.
+    `base` and `tuned` are [rows, width]; P is [width, width], the identity where both are
+    equal. What is sought is P less the identity: directions that no row of `base` has
+    stay as they are. Learned embedding propagation, Tikhomirov and Chernyshev 2024.
     """
-    return torch.linalg.lstsq(base.double(), tuned.double(), driver="gelsd").solution
+    before = base.double()
+    moved = tuned.double() - before
+    away = torch.linalg.lstsq(before, moved, driver="gelsd").solution
+    return torch.eye(len(away), dtype=away.dtype, device=away.device) + away

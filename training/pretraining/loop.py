@@ -227,9 +227,15 @@ class Pretraining:
         are not enough steps for them."""
         settings = self.settings
         if settings.average_last:
-            self.followers["average"] = Averaging(
-                self.trained, settings.average_last, due
-            )
+            average = Averaging(self.trained, settings.average_last, due)
+            self.followers["average"] = average
+            if len(average.steps) < settings.average_last:
+                self.events.note(
+                    f"The model is the mean of {len(average.steps)} evaluations, not of "
+                    f"{settings.average_last}: there are no more. Ask for more "
+                    "evaluations, or give more minutes.",
+                    level="warning",
+                )
         if settings.branches > 1:
             if plan.steps < settings.branches * settings.rounds:
                 raise settings.unfit(

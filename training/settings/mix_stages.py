@@ -56,7 +56,8 @@ def read_stages(text: str) -> tuple[tuple[float, dict[str, float]], ...]:
         total = sum(roles.values())
         stages.append((begins, {role: roles[role] / total for role in roles}))
     starts = [start for start, _ in stages]
-    if starts and (starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= 1):
+    rising = all(0 <= start < 1 for start in starts) and starts == sorted(set(starts))
+    if starts and (starts[0] != 0 or not rising):
         raise _unreadable("begin at 0 and go up, below 1")
     return tuple(stages)
 

@@ -2,9 +2,10 @@
 
 Starts from the job's newest model ("own"; an adapter before it must be merged first).
 Bodies are merged tensor by tensor in float32; rows of tokens that all models have are
-merged like the body, wherever they stand; rows that only the own model has stay, or are
-projected (lep). What makes a chat comes with the instruct sibling: markers with their
-rows, template, generation settings. Writes
+merged like the body, wherever they stand; rows that only the own model has stay, or go
+along with what tuning did to the others (chat_vector, re_adapt, lep: `carried`). What
+makes a chat comes with the instruct sibling: markers with their rows, template,
+generation settings. Writes
 
     model/     the merged model, read back and compared
 
@@ -116,14 +117,14 @@ def merge(
         if name not in own.rows:
             models = [m.tensor(name) for m in (base, *others)]
             tensor.copy_(merged(settings, tensor, models[0], models[1:], dice))
-        elif settings.method == "lep":
-            tensor.copy_(propagated(own, base, others[0], name))
         else:
             rows = [
                 m.tensor(name)[at]
                 for m, at in zip((base, *others), elsewhere, strict=True)
             ]
-            tensor[index] = merged(settings, tensor[index], rows[0], rows[1:], dice)
+            if settings.method in SIBLING and len(index) < len(own.ids):
+                tensor.copy_(carried(settings, own, base, others[0], name))
+            tensor[index] = merged(settings, before[index], rows[0], rows[1:], dice)
         squares += before.double().square().sum().item()
         moved += (tensor - before).double().square().sum().item()
     return {
@@ -162,6 +163,17 @@ def merged(
             return arithmetic.ties(base, [own, *others], weight, density, dice)
         case _:
             return arithmetic.dare(base, [own, *others], weight, density, dice)
+
+
+def carried(
+    settings: MergeModels, own: Relative, base: Relative, instruct: Relative, name: str
+) -> torch.Tensor:
+    """The own rows, new ones too, where tuning has moved the old ones: `weight` of the way
+    as the body goes, for lep, which takes the sibling's body, all of it."""
+    across = propagated(own, base, instruct, name)
+    if settings.method == "lep":
+        return across
+    return arithmetic.interpolate(own.tensor(name), across, settings.weight)
 
 
 def propagated(

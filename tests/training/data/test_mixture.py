@@ -73,6 +73,7 @@ def test_stages_are_read() -> None:
         ("0.2: text 1", "begin at 0"),
         ("0: text 1; 0: related 1", "go up"),
         ("0: text 1; 1: related 1", "below 1"),
+        ("0: text 1; nan: related 1", "below 1"),
     ],
 )
 def test_wrong_stages_are_refused(text: str, said: str) -> None:

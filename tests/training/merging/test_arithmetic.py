@@ -88,3 +88,13 @@ def test_the_projection_finds_a_rotation() -> None:
     found = m.projection(rows, rows @ turn)
     assert (found - turn.double()).abs().max() < 1e-4
     assert (found - torch.eye(16)).abs().max() > 0.1
+
+
+def test_directions_that_no_row_has_stay() -> None:
+    dice = torch.Generator().manual_seed(4)
+    base = torch.randn(6, 16, generator=dice)
+    rows = torch.randn(3, 16, generator=dice)
+    unseen = rows - rows @ torch.linalg.pinv(base) @ base
+    found = m.projection(base, 2 * base).float()
+    assert torch.allclose(unseen @ found, unseen, atol=1e-4)
+    assert torch.allclose(base @ found, 2 * base, atol=1e-4)

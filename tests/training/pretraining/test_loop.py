@@ -15,7 +15,7 @@ from training.data.packing import Packer
 from training.data.tokens import tokenise
 from training.errors import SpecInvalid, Stopped
 from training.evaluation.evaluator import Evaluator
-from training.events import EventWriter
+from training.events import EventWriter, read_events
 from training.families import load_tokenizer
 from training.pretraining import loop as pretraining
 from training.pretraining.loop import Pretraining
@@ -311,6 +311,19 @@ def test_merged_branches_leave_rows_alone_that_do_not_learn(
     old = [row for row in range(len(matrix)) if row not in NEW]
     assert torch.equal(matrix[old], before[old])
     assert not torch.equal(matrix[NEW], before[NEW])
+
+
+def test_a_mean_of_fewer_evaluations_than_were_asked_for_is_said(
+    place: Place, tmp_path: Path
+) -> None:
+    def notes(name: str, **values: int) -> list[str]:
+        trained(loop(place, tmp_path / name, steps=2, **values))
+        events, _ = read_events(tmp_path / name / "events.jsonl")
+        return [event["sentence"] for event in events if event["kind"] == "note"]
+
+    [said] = notes("few", average_last=5, evaluations=2)
+    assert "mean of 2 evaluations, not of 5" in said
+    assert notes("enough", average_last=2, evaluations=2) == []
 
 
 def test_forgotten_rows_are_as_at_first(place: Place, tmp_path: Path) -> None:

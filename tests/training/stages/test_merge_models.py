@@ -161,10 +161,10 @@ def test_an_adapted_model_that_is_the_base_becomes_the_sibling(
         for name, tensor in sibling.items():
             if tensor.shape == found[name].shape:
                 assert torch.allclose(tensor, found[name], atol=1e-5), name
-            elif method == "chat_vector":
-                for token, id_ in ids.items():
-                    row = found[name][tokenizer.convert_tokens_to_ids(token)]
-                    assert torch.allclose(tensor[id_], row, atol=1e-5), token
+                continue
+            for token, id_ in ids.items():
+                row = found[name][tokenizer.convert_tokens_to_ids(token)]
+                assert torch.allclose(tensor[id_], row, atol=1e-5), token
         assert figures["markers"] >= 2
 
 
@@ -207,6 +207,54 @@ def test_equal_siblings_leave_the_adapted_rows_as_they_are(
     for name, tensor in own.items():
         kept = [i for i in range(len(tensor)) if i not in special]
         assert torch.allclose(found[name][kept], tensor[kept], atol=1e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "weight", "share"),
+    [("chat_vector", 0.5, 0.5), ("re_adapt", 1.0, 1.0), ("lep", 0.5, 1.0)],
+)
+def test_new_rows_go_where_tuning_took_the_old_ones(
+    family: dict[str, Path], tmp_path: Path, method: str, weight: float, share: float
+) -> None:
+    """A sibling whose rows are the base's, all turned and stretched alike."""
+    turned = tmp_path / "turned"
+    model = families.load_model(family["instruct"])
+    start = families.load_model(family["base"])
+    map_ = torch.eye(32) + 0.3 * torch.randn(32, 32, generator=_dice())
+    with torch.no_grad():
+        for name, row in _matrices(start).items():
+            dict(model.named_parameters())[name][: len(row)] = row @ map_
+    model.save_pretrained(turned)
+    families.load_tokenizer(family["instruct"]).save_pretrained(turned)
+    folder, _ = run_stage(
+        family,
+        tmp_path,
+        MergeModels(method=method, weight=weight),
+        own="extended",
+        instruct=str(turned),
+    )
+    found, own = weights(folder), weights(family["extended"])
+    old = families.load_tokenizer(family["base"]).get_vocab()
+    ids = families.load_tokenizer(family["extended"]).get_vocab()
+    new = [id_ for token, id_ in ids.items() if token not in old]
+    for name in _matrices(start):
+        expected = torch.lerp(own[name][new], own[name][new] @ map_, share)
+        assert torch.allclose(found[name][new], expected, atol=1e-4), name
+        assert not torch.allclose(own[name][new], expected, atol=1e-2)
+
+
+def _dice() -> torch.Generator:
+    return torch.Generator().manual_seed(8)
+
+
+def _matrices(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters with a row for each token, by name."""
+    return {
+        name: p
+        for name, p in model.named_parameters()
+        if "embed_tokens" in name or "lm_head" in name
+    }
 
 
 @pytest.mark.slow
