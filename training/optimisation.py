@@ -26,8 +26,9 @@ def make_optimizer(
 ) -> torch.optim.AdamW:
     """AdamW over the weights that have a gradient; only matrices of layers decay.
 
-    Embeddings, an output head, norms and biases do not: a row that is not in a batch
-    would shrink without having been wrong. Embeddings learn at `embedding_rate_share`
+    Embeddings (those of positions too), an output head, norms and biases do not: a row
+    that is not in a batch would shrink without having been wrong, as all places behind
+    the block's length would. Embeddings of tokens learn at `embedding_rate_share`
     of the rate, second matrices of low-rank additions at `lora_plus_ratio` of it
     (LoRA+, Hayou et al. 2024).
     """
@@ -36,6 +37,11 @@ def make_optimizer(
         for module in (model.get_input_embeddings(), model.get_output_embeddings())
         if module is not None
         for parameter in module.parameters()
+    }
+    tables = {
+        id(module.weight)
+        for module in model.modules()
+        if isinstance(module, torch.nn.Embedding)
     }
     groups: dict[tuple[bool, float], list[torch.nn.Parameter]] = {
         (True, 1.0): [],
@@ -46,7 +52,8 @@ def make_optimizer(
             embedding = id(parameter) in rows or "trainable_tokens" in name
             factor = embedding_rate_share if embedding else 1.0
             factor = lora_plus_ratio if "lora_B" in name else factor
-            decays = parameter.dim() >= 2 and not embedding
+            table = embedding or id(parameter) in tables
+            decays = parameter.dim() >= 2 and not table
             groups.setdefault((decays, factor), []).append(parameter)
     return torch.optim.AdamW(
         [

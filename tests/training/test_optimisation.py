@@ -25,6 +25,9 @@ def test_only_matrices_of_layers_decay(family: str, tied: bool) -> None:
     ids = {id(parameter) for parameter in decayed["params"]}
     assert id(model.get_input_embeddings().weight) not in ids
     assert id(model.get_output_embeddings().weight) not in ids
+    tables = [m for m in model.modules() if isinstance(m, torch.nn.Embedding)]
+    assert len(tables) == 1 + (family == "gpt2")  # its table of positions
+    assert not ids & {id(table.weight) for table in tables}
     assert all(parameter.dim() == 2 for parameter in decayed["params"])
     together = len(decayed["params"]) + len(kept["params"])
     assert together == len(list(model.parameters()))
