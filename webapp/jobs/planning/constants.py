@@ -129,6 +129,7 @@ TUNING: tuple[tuple[float, float, int, float], ...] = (
 # What a question with its answer has beside both: the template's markers and, of a
 # translation, the words that ask for it. A judgement.
 FORM_TOKENS = 32
+TEXT_ENDS = 2  # a piece of plain text has a beginning and an end
 # Tokens of an example and the part of the minutes that goes into steps, the rest into
 # loading and measuring: 54 and 0.7 in a run of the bundled example.
 EXAMPLE_TOKENS, STEPS_SHARE = 55, 0.7

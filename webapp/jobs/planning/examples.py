@@ -31,10 +31,10 @@ ROWS_IN_ONE: dict[str, tuple[str, int]] = {
     "taco_share": ("instructions", 3),
     "code_switch_share": ("instructions", 1),
 }
-# Shares of texts, which are cut at so many characters.
+# Shares of texts, which are cut at so many characters; and tokens beside these.
 CHARACTERS_OF_ONE = {
-    "document_share": SHOWN_TO_SUM_UP,
-    "raw_text_share": TEXT_PIECE_CHARACTERS,
+    "document_share": (SHOWN_TO_SUM_UP, c.FORM_TOKENS),
+    "raw_text_share": (TEXT_PIECE_CHARACTERS, c.TEXT_ENDS),
 }
 
 
@@ -55,10 +55,10 @@ def as_long_as_known(
             longest = max(_examples(situation, stage, shorter), default=0) * known
         elif isinstance(stage, AlignPreferences):
             pairs = _lengths(situation, "preferences", shorter)
-            longest = max(pairs, default=0)
-        limit = getattr(stage, "maximum_tokens", 0)
-        if longest and (whole := longest + c.FORM_TOKENS) < limit:
-            stage = dataclasses.replace(stage, maximum_tokens=whole)
+            longest = max((c.FORM_TOKENS + pair for pair in pairs), default=0)
+        if 0 < longest < getattr(stage, "maximum_tokens", 0):
+            longest = max(longest, c.FORM_TOKENS)
+            stage = dataclasses.replace(stage, maximum_tokens=longest)
         found.append(stage)
     return found
 
@@ -70,16 +70,18 @@ def _examples(
     the lengths of the rows are not known."""
     if not situation.rows_of_examples:
         return
-    yield from _lengths(situation, "instructions", shorter)
+    for rows in _lengths(situation, "instructions", shorter):
+        yield c.FORM_TOKENS + rows
     for share, (role, count) in ROWS_IN_ONE.items():
         if share == "translation_share" and stage.few_shot_share:
             count += stage.few_shot_examples
         if getattr(stage, share):
-            yield from (count * each for each in _lengths(situation, role, shorter))
-    for share, characters in CHARACTERS_OF_ONE.items():
+            for rows in _lengths(situation, role, shorter):
+                yield c.FORM_TOKENS + count * rows
+    for share, (characters, beside) in CHARACTERS_OF_ONE.items():
         if getattr(stage, share):
             per_token = situation.characters_per_token or 1.0
-            yield int(characters * shorter / per_token)
+            yield beside + int(characters * shorter / per_token)
 
 
 def _lengths(situation: Situation, role: str, shorter: float) -> list[int]:
