@@ -257,8 +257,9 @@ def _warnings(situation: Situation, name: str) -> list[str]:
     if 0 < situation.preference_rows < c.ENOUGH_PREFERENCES:
         sentences.append(
             _(
-                "There are only %(n)s marked answers: below about a thousand, learning "
-                "preferences does more harm than good, and they are not used."
+                "There are only %(n)s marked answers, and they are not used: below about a "
+                "thousand they do more as answers to learn from. Add the better ones as "
+                "questions with answers."
             )
             % {"n": situation.preference_rows}
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from training.spec import StageSettings
+from training.spec import AlignPreferences, StageSettings
 from webapp.jobs.planning import constants as c
 from webapp.jobs.planning import predictions, rows_advice, vocabulary
 from webapp.jobs.planning.situation import Situation
@@ -21,6 +21,7 @@ def warn(situation: Situation, stages: Sequence[StageSettings]) -> list[str]:
         *_about_base(situation),
         *_about_text(situation, settings, stages),
         *_about_answers(situation, settings),
+        *_about_preferences(situation, stages),
     ]
     if predictions.overhead_seconds(situation) > situation.minutes * 30:
         sentences.append(
@@ -92,7 +93,7 @@ def _about_text(
     if passes > c.MANY_PASSES:
         sentences.append(
             _(
-                "The text will be read about %(passes)d times. That is partly learning "
+                "The text will be read about %(passes).0f times. That is partly learning "
                 "by heart; more text helps more than more time."
             )
             % {"passes": passes}
@@ -141,3 +142,22 @@ def _about_answers(
             % {"examples": situation.examples + invented}
         ]
     return []
+
+
+def _about_preferences(
+    situation: Situation, stages: Sequence[StageSettings]
+) -> list[str]:
+    """That learning to prefer will be left out, as the stage does with so few pairs."""
+    pairs = situation.preference_rows
+    sentence = _(
+        "“Learn to prefer” will be left out: there are %(pairs)s marked answers, and it "
+        "wants %(least)s. So few do more as answers to learn from: add the better ones as "
+        "questions with answers, or set “Go on with fewer pairs” to yes."
+    )
+    return [
+        sentence % {"pairs": f"{pairs:,}", "least": f"{stage.least_pairs:,}"}
+        for stage in stages
+        if isinstance(stage, AlignPreferences)
+        and stage.insist != "yes"
+        and pairs < stage.least_pairs
+    ]

@@ -391,3 +391,20 @@ def test_a_stage_that_comes_twice_has_settings_and_minutes_of_its_own() -> None:
     assert plan.predictions["passes"] > one.predictions["passes"]
     with pytest.raises(SpecInvalid, match="#3"):
         make_plan(EXAMPLE, TWICE, {"continue_pretraining#3": {"steps": 1}})
+
+
+@pytest.mark.parametrize(
+    ("pairs", "insist", "said"),
+    [(15, "no", True), (999, "no", True), (1_000, "no", False), (15, "yes", False)],
+)
+def test_preferences_that_will_be_left_out_are_said_before(
+    pairs: int, insist: str, said: bool
+) -> None:
+    situation = replace(EXAMPLE, preference_rows=pairs)
+    plan = plan_of(situation, "okapi", align_preferences={"insist": insist})
+    found = [line for line in plan.warnings if "“Learn to prefer” will be left" in line]
+    assert bool(found) == said
+    assert (
+        not said or f"there are {pairs} marked answers, and it wants 1,000" in found[0]
+    )
+    assert not [w for w in plan_of(situation).warnings if "Learn to prefer" in w]
