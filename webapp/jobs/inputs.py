@@ -103,9 +103,9 @@ def situation_of(
         target_bytes=sum(_text_bytes(version) for version in inputs.target),
         target_characters=sum(version.characters for version in inputs.target),
         protected_bytes=sum(_text_bytes(version) for version in inputs.protected),
-        parallel_rows=sum(version.documents for version in inputs.parallel),
-        instruction_rows=sum(version.documents for version in inputs.instructions),
-        preference_rows=sum(version.documents for version in inputs.preferences),
+        parallel_rows=sum(map(_different, inputs.parallel)),
+        instruction_rows=sum(map(_different, inputs.instructions)),
+        preference_rows=sum(map(_different, inputs.preferences)),
         dictionary_rows=sum(version.documents for version in inputs.dictionary),
         related_bytes=sum(_text_bytes(version) for version in inputs.related),
         available=inputs.available() | _services(),
@@ -214,6 +214,11 @@ def _corpora(versions: Sequence[DatasetVersion]) -> tuple[Corpus, ...]:
         )
         for version in versions
     )
+
+
+def _different(version: DatasetVersion) -> int:
+    """Rows, those that come again counted once: they teach nothing more."""
+    return version.documents - int(version.statistics.get("duplicates") or 0)
 
 
 def _text_bytes(version: DatasetVersion) -> int:

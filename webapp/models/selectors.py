@@ -59,9 +59,14 @@ class Learned:
 
 
 def lineage(model: Model) -> list[Learned]:
-    """The datasets of a model's job by role, in one query."""
+    """The datasets that a model learned from by role, in one query."""
     data = model.job.spec.get("data") or {}
-    corpora = [(role, corpus) for role in ROLES for corpus in data.get(role) or []]
+    corpora = [
+        (role, corpus)
+        for role in ROLES
+        for corpus in data.get(role) or []
+        if role != "preferences" or _learned_to_prefer(model)
+    ]
     paths = [corpus.get("path", "") for _role, corpus in corpora]
     versions = {
         version.rows_file: version
@@ -81,6 +86,15 @@ def lineage(model: Model) -> list[Learned]:
         )
         for role, corpus in corpora
     ]
+
+
+def _learned_to_prefer(model: Model) -> bool:
+    """Whether the job had the stage and did not leave it out for too few pairs."""
+    stages = [stage.get("stage") for stage in model.job.spec.get("stages") or []]
+    if stages and "align_preferences" not in stages:
+        return False
+    found = model.job.stages.filter(name="align_preferences")
+    return not any(stage.figures.get("skipped") for stage in found)
 
 
 def other_models(model: Model) -> list[tuple[str, BaseModel | None]]:

@@ -111,6 +111,19 @@ def test_a_script_that_does_not_fit_is_said(world: World, tmp_path: Path) -> Non
     assert "usually written in Cyrillic script" in text and "Latin" in text
 
 
+def test_pairs_of_which_one_language_is_stated_ask_for_the_other(
+    world: World, tmp_path: Path
+) -> None:
+    pairs = "".join(f"This is house {n}.\tБұл {n} үй.\n" for n in range(30))
+    dataset = made(world, tmp_path, "pairs.tsv", pairs, "en")
+    text = page(world, "dataset", dataset.id)
+    assert "State the other language" in text and "usually written" not in text
+    dataset.refresh_from_db()
+    dataset.languages = ["en", "kk"]
+    dataset.save()
+    assert "State the other language" not in page(world, "dataset", dataset.id)
+
+
 def test_copies_are_said_where_they_are_many(world: World, tmp_path: Path) -> None:
     lines = [f"Hadithi ya {n}." for n in range(20)]
     for name, copies in (("few.csv", 2), ("many.csv", 30)):

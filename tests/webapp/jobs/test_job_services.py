@@ -26,6 +26,7 @@ from webapp.jobs.example import launch_example
 from webapp.jobs.history import seconds_per_example
 from webapp.jobs.inputs import gather, row_lengths
 from webapp.jobs.models import Job, JobStage, State
+from webapp.jobs.proposal import situation_for
 from webapp.jobs.services import Answers, launch_job
 from webapp.recipes.catalogue import launchable
 
@@ -411,3 +412,15 @@ def test_how_long_the_rows_are_is_known_in_tokens_of_the_base(tmp_path: Path) ->
     target.datasets.get(kind=Kind.INSTRUCTIONS).versions.update(statistics=bars)
     known = {rows.role: rows for rows in row_lengths(target, gather(target))}
     assert known["instructions"].longest == 30
+
+
+def test_rows_that_come_again_are_no_more_examples() -> None:
+    target = make_whole_target()
+    before = situation_for(target, Answers())[1]
+    instructions = target.datasets.get(kind=Kind.INSTRUCTIONS).versions.get()
+    many = instructions.documents + 38
+    instructions.documents = many
+    instructions.statistics = instructions.statistics | {"duplicates": 38}
+    instructions.save()
+    after = situation_for(target, Answers())[1]
+    assert after.instruction_rows == before.instruction_rows == many - 38

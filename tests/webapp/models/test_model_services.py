@@ -99,6 +99,28 @@ def test_lineage_survives_a_dataset_that_is_gone() -> None:
     assert (corpus.name, corpus.languages, corpus.role) == ("hadithi", ["sw"], "target")
 
 
+@pytest.mark.parametrize(
+    ("stages", "figures", "named"),
+    [
+        (["continue_pretraining"], None, False),
+        (["align_preferences"], {"skipped": "15 pairs are fewer than 1000"}, False),
+        (["align_preferences"], {"pairs": 2_000}, True),
+    ],
+)
+def test_preferences_that_nothing_learned_from_are_no_lineage(
+    stages: list[str], figures: dict[str, Any] | None, named: bool
+) -> None:
+    model = make_model()
+    row = {"path": "p.jsonl", "kind": "preferences", "languages": ["sw"]}
+    model.job.spec = {
+        "data": {"preferences": [row]},
+        "stages": [{"stage": name} for name in stages],
+    }
+    if figures is not None:
+        model.job.stages.create(index=0, name=stages[0], figures=figures)
+    assert [corpus.role for corpus in lineage(model)] == ["preferences"] * named
+
+
 def test_a_tokenizer_is_fetched_once_from_an_object_store(
     monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
