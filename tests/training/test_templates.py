@@ -13,6 +13,7 @@ from transformers import (
 )
 
 from tests.training import tiny
+from tests.training.chat_templates import FAMILIES
 from training import templates
 from training.generate import Generator
 from training.templates import IGNORED
@@ -124,6 +125,34 @@ def test_a_template_without_markers_gets_an_end_after_the_last_answer(tokenizer)
     assert first == "Ndiyo, ren tu.\n"
     assert last == "ve dor\n<|endoftext|>"
     assert "Jibu kwa Kiswahili." in tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("system", [True, False])
+def test_the_templates_of_the_main_families(tokenizer, family: str, system: bool):
+    """Every answer carries labels with one end, and stands behind what is sent to the
+    model when it is asked for. Qwen 3 shows earlier answers otherwise: the last counts."""
+    template, markers = FAMILIES[family]
+    tokenizer.add_special_tokens({"extra_special_tokens": list(markers)})
+    tokenizer.chat_template = template
+    form = templates.set_up(tokenizer)
+    chat = CHAT if system else CHAT[1:]
+    ids, labels = templates.encode_chat(tokenizer, chat, form)
+    found = answers(ids, labels, tokenizer)
+    expected = ["Ndiyo, ren tu.", "ve dor"][family == "qwen 3" :]
+    end = tokenizer.decode([form.end_of_turn])
+    ended = [text.endswith(end) and text.count(end) == 1 for text in found]
+    assert ended == [not form.appended] * (len(expected) - 1) + [True]
+    for text, answer in zip(found, expected, strict=True):
+        assert answer in text and "bako" not in text and "sal" not in text
+    asked = [chat[:-3], chat[:-1]][family == "qwen 3" :]
+    begins = [
+        place
+        for place, label in enumerate(labels)
+        if label != IGNORED and labels[place - 1] == IGNORED
+    ]
+    for turns, begin in zip(asked, begins, strict=True):
+        assert ids[:begin] == templates.render(tokenizer, turns, answer=True)
 
 
 def test_a_template_that_closes_a_chat_shows_all_its_answers(tokenizer):
