@@ -12,6 +12,7 @@ from django.db import InternalError, connection, transaction
 from tests.workers.installation import Installation
 from webapp.jobs import moves
 from webapp.jobs.models import Attempt, Desired, Host, Job, JobEvent, State
+from webapp.jobs.words import state_sentence
 
 
 def test_a_job_runs_to_its_end(installation: Installation) -> None:
@@ -226,6 +227,23 @@ def test_two_workers_run_ten_jobs_once_each(installation: Installation) -> None:
         installation.wait_for(job, State.SUCCEEDED, seconds=60)
     assert all(len(installation.history(job, "begin")) == 1 for job in jobs)
     assert set(Job.objects.values_list("epoch", flat=True)) == {1}
+
+
+def test_a_job_that_needs_a_service_waits_for_a_worker_that_has_one(
+    installation: Installation,
+) -> None:
+    """Whoever got the message: the worker without one passes the job by, and does the
+    one behind it."""
+    installation.start_worker("plain", MOTHERTONGUE_TRANSLATOR_URL="")
+    installation.wait_until(lambda: Host.objects.filter(seen_at__isnull=False).exists())
+    needy = installation.submit("succeed", needs_service=True)
+    installation.wait_for(installation.submit("succeed"), State.SUCCEEDED)
+    needy.refresh_from_db()
+    assert (needy.state, needy.epoch) == (State.QUEUED, 0)
+    assert "MOTHERTONGUE_TRANSLATOR_URL" in state_sentence(needy)
+    installation.start_worker("served", MOTHERTONGUE_TRANSLATOR_URL="http://x/v1")
+    installation.wait_for(needy, State.SUCCEEDED)
+    assert needy.host is not None and needy.host.has_service
 
 
 def test_a_job_without_a_message_runs(
