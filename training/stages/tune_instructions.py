@@ -98,7 +98,12 @@ def train(context: StageContext, ranks: Ranks) -> dict[str, Any]:
     )
     note_losses(context, found, len(examples))
     if not examples:
-        raise BaseUnsuitable("The base's chat template takes none of the examples.")
+        raise BaseUnsuitable(
+            f"None of the {len(found)} examples can be learned from: the base's chat "
+            "template does not take them, or their question alone fills the longest "
+            f"example ({longest:,} tokens).",
+            hint="Set “Longest example” higher, or choose another base model.",
+        )
     compute.seed_everything(context.spec.seed)
     with ranks.first_before_others():
         tuned = attach(context, model, form, device)

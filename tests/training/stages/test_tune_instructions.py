@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training import tiny
 from training import adapters, families, manifest, merging, templates
-from training.errors import Diverged, OutOfMemory, Stopped
+from training.errors import BaseUnsuitable, Diverged, OutOfMemory, Stopped
 from training.evaluation.evaluator import Evaluator
 from training.events import EventWriter, read_events
 from training.micro_batches import MicroBatches
@@ -354,6 +354,22 @@ def test_examples_are_no_longer_than_the_model_can_read(
     )
     with pytest.raises(IndexError):
         tune_instructions.run(context)
+
+
+def test_questions_that_fill_every_example_are_said_with_what_to_do(tmp_path: Path):
+    """Neither the template alone is to blame, nor another base all that helps."""
+    settings = dataclasses.replace(
+        SETTINGS, maximum_tokens=32, raw_text_share=0.0, translation_share=0.0
+    )
+    context = job(tmp_path, settings, chats=0, pairs=0)
+    row = {"instruction": " ".join(QUESTIONS), "output": "x"}
+    path = context.finished["prepare"] / "instructions-train.jsonl"
+    tiny.write_rows(path, [row])
+    with pytest.raises(
+        BaseUnsuitable, match=r"fills the longest example \(32 tok"
+    ) as e:
+        tune_instructions.run(context)
+    assert "Longest example" in e.value.hint
 
 
 @pytest.mark.parametrize(
