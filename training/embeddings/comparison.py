@@ -19,13 +19,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from training import compute
-from training.data.rows import read_texts, write_rows
+from training.data.passages import cut
+from training.data.rows import corpus_texts, read_texts, write_rows
 from training.errors import InputMissing, SpecInvalid
 from training.evaluation.evaluator import Evaluator
 from training.evaluation.tokenizer_figures import tokenizer_figures
@@ -60,6 +62,19 @@ PREPARE = Prepare(
     held_out_characters=20_000, validation_characters=2_000, chunk_characters=200
 )
 DRAWN = ("random",)  # another draw for every seed
+# 0 steps would mean "as many as there is time for".
+AT_LEAST_ONE = (
+    "steps",
+    "block_tokens",
+    "batch_blocks",
+    "row_steps",
+    "row_batch",
+    "row_tokens",
+    "new_tokens",
+    "characters",
+)
+# A longer line (a file without line ends) is divided, so that it can be shortened.
+LONGEST_LINE = 20_000
 
 
 @dataclass(frozen=True)
@@ -129,9 +144,15 @@ class Comparison:
                 raise SpecInvalid(
                     "methods", f"There is no “{method}”; choose of {known}."
                 )
+        for name in AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise SpecInvalid(name, f"There must be at least one of {name}.")
         for path in (self.text, self.protected, self.dictionary, self.parallel):
             if path is not None and not path.is_file():
-                raise InputMissing(f"The file {path} is not there.")
+                raise InputMissing(f"The file {path} is not there.", hint="")
+        for path in (self.base, self.donor):
+            if path is not None and not path.is_dir():
+                raise InputMissing(f"The folder {path} is not there.", hint="")
 
     def facts(self) -> dict[str, Any]:
         """What rows of one file of results must agree in."""
@@ -198,7 +219,7 @@ class Runner:
         """The line of every arm and seed; those that are there come as they are."""
         done = {(row["arm"], row["seed"]): row for row in self.results()}
         found = list(arms(self.comparison, self.tied, self.ratio()))
-        for seed in self.comparison.seeds:
+        for seed in dict.fromkeys(self.comparison.seeds):
             made: dict[Arm, dict[str, Any]] = {}  # by what is done, budget aside
             for arm in found:
                 row, does = done.get((arm.name, seed)), replace(arm, budget="")
@@ -351,18 +372,15 @@ class Runner:
                 parallel=self._pairs(given.parallel, "parallel"),
             ),
             resources=Resources(donor=str(given.donor or "")),
-            stages=(PREPARE,),
+            stages=(PREPARE, ContinuePretraining()),
             device=self.device,
         )
 
     def _corpus(self, path: Path, name: str, language: str, half: int | None) -> Corpus:
         """The first characters of a text as rows, or one half of them."""
-        if path.suffix == ".jsonl":
-            texts = list(read_texts(path))
-        else:
-            texts = path.read_text(encoding="utf-8").splitlines()
+        texts = _texts(path)
         left, kept = self.comparison.characters, []
-        for text in texts:
+        for text in chain.from_iterable(cut(text, LONGEST_LINE) for text in texts):
             if left <= 0:
                 break
             left -= len(text)
@@ -378,7 +396,7 @@ class Runner:
         """Pairs of the protected language and the target, as rows."""
         if path is None:
             return ()
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = _texts(path)
         pairs = (line.split("\t") for line in lines if line.count("\t") == 1)
         into = self.out / f"{name}.jsonl"
         write_rows(into, ({"source": one, "target": other} for one, other in pairs))
@@ -445,6 +463,20 @@ class Runner:
                         f"The folder holds a comparison with another {name} "
                         f"({stored.get(name)!r}); use another folder.",
                     )
+
+
+def _texts(path: Path) -> list[str]:
+    """The lines of a file, or the texts of its rows; raises InputMissing where it is not
+    UTF-8 or a row has no text."""
+    try:
+        if path.suffix == ".jsonl":
+            return list(corpus_texts(Corpus(str(path), "monolingual", ())))
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as problem:
+        raise InputMissing(
+            f"The file {path.name} is no text in UTF-8.",
+            hint="Save it as UTF-8 and start again.",
+        ) from problem
 
 
 def untied_copy(base: Path, into: Path) -> Path:

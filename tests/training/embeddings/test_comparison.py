@@ -8,8 +8,16 @@ import pytest
 import torch
 
 from tests.training import tiny
-from training.embeddings.comparison import Arm, Comparison, Runner, arms, untied_copy
-from training.errors import InputMissing, MaterialMissing, SpecInvalid
+from training.data.rows import read_rows
+from training.embeddings.comparison import (
+    LONGEST_LINE,
+    Arm,
+    Comparison,
+    Runner,
+    arms,
+    untied_copy,
+)
+from training.errors import InputMissing, MaterialMissing, SpecInvalid, TooLittleText
 from training.families import load_model
 from training.merging import is_tied
 
@@ -169,3 +177,70 @@ def test_the_base_gets_to_know_the_language_first(
         (tmp_path / f"{name}.jsonl").read_text() for name in ("target", "target-other")
     ]
     assert not set(texts[0].splitlines()) & set(texts[1].splitlines())
+
+
+REFUSED = {
+    "utf-16": ("text.txt", "text " * 99, "utf-16", "no text in UTF-8"),
+    "legacy": ("text.txt", "қабар".translate({0x49B: "к"}), "cp1251", "no text in UTF"),
+    "rows in utf-16": ("text.jsonl", '{"text": "ба"}\n', "utf-16", "no text in UTF-8"),
+    "rows without text": ("text.jsonl", '{"txt": "ба"}\n', "utf-8", 'no "text"'),
+    "a number for a text": ("text.jsonl", '{"text": 5}\n', "utf-8", 'no "text"'),
+    "no rows": ("text.jsonl", "ба\n", "utf-8", "Line 1 of text.jsonl is not a row"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_file_that_cannot_be_read_is_a_sentence(
+    given: Comparison, tmp_path: Path, case: str
+) -> None:
+    name, content, encoding, said = REFUSED[case]
+    (tmp_path / name).write_bytes(content.encode(encoding))
+    with pytest.raises(InputMissing, match=said):
+        Runner(replace(given, text=tmp_path / name, out=tmp_path / "out"))
+
+
+def test_what_cannot_be_compared_is_refused_before_it_begins(
+    given: Comparison, tmp_path: Path
+) -> None:
+    for name in ("steps", "row_steps", "new_tokens", "characters"):
+        with pytest.raises(SpecInvalid, match=f"at least one of {name}"):
+            replace(given, **{name: 0})
+    for name in ("base", "donor"):
+        with pytest.raises(InputMissing, match="The folder .*none is not there"):
+            replace(given, **{name: tmp_path / "none"})
+
+
+def test_too_little_text_is_counted(given: Comparison, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("қабар барны\n" * 9, encoding="utf-8")
+    few = replace(given, text=tmp_path / "text.txt", out=tmp_path / "out")
+    with pytest.raises(TooLittleText, match=r"has \d+ different characters"):
+        Runner(few)
+
+
+def test_a_file_without_line_ends_is_shortened_and_halved(
+    given: Comparison, tmp_path: Path
+) -> None:
+    line = " ".join(tiny.documents(900)).replace("\n", " ")
+    assert len(line) > 5 * LONGEST_LINE
+    (tmp_path / "text.txt").write_text(f"\ufeff{line}", encoding="utf-8")
+    runner = Runner(
+        replace(
+            given,
+            text=tmp_path / "text.txt",
+            out=tmp_path / "out",
+            characters=3 * LONGEST_LINE,
+            acquaint=1,
+        )
+    )
+    halves = [
+        [row["text"] for row in read_rows(runner.out / f"{name}.jsonl")]
+        for name in ("target", "target-other")
+    ]
+    assert all(halves) and sum(map(len, sum(halves, []))) < 4 * LONGEST_LINE
+    assert "".join(sum(halves, [])) == line[: sum(map(len, sum(halves, [])))]
+
+
+def test_a_seed_named_twice_is_one_seed(given: Comparison, rows: list[dict]) -> None:
+    """Two equal runs would have no spread, and everything would be told apart."""
+    again = list(Runner(replace(given, seeds=(1, 1))).run())
+    assert [row["arm"] for row in again] == [row["arm"] for row in rows]
