@@ -28,7 +28,7 @@ import torch
 from training import compute
 from training.data.passages import cut
 from training.data.rows import corpus_texts, read_texts, write_rows
-from training.errors import InputMissing, SpecInvalid
+from training.errors import InputMissing, SpecInvalid, TooLittleText
 from training.evaluation.evaluator import Evaluator
 from training.evaluation.tokenizer_figures import tokenizer_figures
 from training.events import EventWriter
@@ -212,6 +212,7 @@ class Runner:
             base = self._once("acquainted", self._acquaint) / "model"
             self.job = replace(self.job, base=str(base))
         self.prepared = self._stage_once("prepared", PREPARE, base, {})
+        self._refuse_unmeasurable()
         self.tied = is_tied(load_model(base))
         self.measured: dict[Path, dict[str, float]] = {}
 
@@ -281,6 +282,15 @@ class Runner:
             **moments,
             "seconds": round(time.monotonic() - began, 1),
         }
+
+    def _refuse_unmeasurable(self) -> None:
+        """Raise TooLittleText where no protected text is held out."""
+        if not any(read_texts(self.prepared / "protected-held_out.jsonl")):
+            raise TooLittleText(
+                "The protected text is too short, or it is the text to learn from: "
+                "nothing of it can be measured on.",
+                hint="Give another text in the protected language, in another folder.",
+            )
 
     def _measure(self, model: Path) -> dict[str, float]:
         """Held-out text: bits per byte by role, and characters of the target's token.

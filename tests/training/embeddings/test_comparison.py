@@ -217,6 +217,16 @@ def test_too_little_text_is_counted(given: Comparison, tmp_path: Path) -> None:
         Runner(few)
 
 
+@pytest.mark.parametrize("kept", ["", "the same"])
+def test_a_protected_text_that_measures_nothing_is_refused(
+    given: Comparison, tmp_path: Path, kept: str
+) -> None:
+    (tmp_path / "kept.txt").write_text("", encoding="utf-8")
+    protected = given.text if kept else tmp_path / "kept.txt"
+    with pytest.raises(TooLittleText, match="The protected text is too short"):
+        Runner(replace(given, protected=protected, out=tmp_path / "out"))
+
+
 def test_a_file_without_line_ends_is_shortened_and_halved(
     given: Comparison, tmp_path: Path
 ) -> None:
