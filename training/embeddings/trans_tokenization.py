@@ -32,7 +32,9 @@ def weigh(request: Request) -> Mixtures:
     if not linked:
         raise MaterialMissing(
             "No two words of the parallel text stand together twice.",
-            hint="Add more parallel text, or choose another way to start the new rows.",
+            hint="Add more parallel text, or choose another way to start the new rows. "
+            "Where a script writes no spaces between words (Thai, Khmer, Lao, Burmese), "
+            "put spaces there: words are told by them.",
         )
     for (old_ids, new_ids), count in linked.items():
         spread.spread(table, old_ids, new_ids, count)

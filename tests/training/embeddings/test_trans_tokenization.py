@@ -69,7 +69,10 @@ def test_rows_of_one_word_are_a_dictionary() -> None:
 def test_what_cannot_help_is_refused() -> None:
     with pytest.raises(MaterialMissing, match="no rows of one word"):
         dictionary.weigh(material.request("dictionary", dictionary=tuple))
-    with pytest.raises(MaterialMissing, match="together twice"):
-        trans_tokenization.weigh(
-            material.request("trans_tokenization", pairs=lambda: [("ba ko", "қа бар")])
-        )
+    # A Thai phrase is one word, and hardly stands twice.
+    for pair in (("ba ko", "қа бар"), ("ba ko", "วันนี้อากาศดีมาก")):
+        with pytest.raises(MaterialMissing, match="together twice") as refused:
+            trans_tokenization.weigh(
+                material.request("trans_tokenization", pairs=lambda pair=pair: [pair])
+            )
+        assert "put spaces there" in refused.value.hint
