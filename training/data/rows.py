@@ -61,3 +61,17 @@ def corpus_texts(corpus: Corpus) -> Iterator[str]:
         text = text.encode("utf-8", "ignore").decode("utf-8").strip()
         if text:
             yield text
+
+
+def texts_of_file(path: Path) -> list[str]:
+    """The lines of a file that somebody names, or the texts of its rows (.jsonl); raises
+    InputMissing where it is not UTF-8 or a row has no text."""
+    try:
+        if path.suffix == ".jsonl":
+            return list(corpus_texts(Corpus(str(path), "monolingual", ())))
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as problem:
+        raise InputMissing(
+            f"The file {path.name} is no text in UTF-8.",
+            hint="Save it as UTF-8 and start again.",
+        ) from problem

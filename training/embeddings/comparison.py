@@ -27,7 +27,7 @@ import torch
 
 from training import compute
 from training.data.passages import cut
-from training.data.rows import corpus_texts, read_texts, write_rows
+from training.data.rows import read_texts, texts_of_file, write_rows
 from training.errors import InputMissing, SpecInvalid, TooLittleText
 from training.evaluation.evaluator import Evaluator
 from training.evaluation.tokenizer_figures import tokenizer_figures
@@ -388,7 +388,7 @@ class Runner:
 
     def _corpus(self, path: Path, name: str, language: str, half: int | None) -> Corpus:
         """The first characters of a text as rows, or one half of them."""
-        texts = _texts(path)
+        texts = texts_of_file(path)
         left, kept = self.comparison.characters, []
         for text in chain.from_iterable(cut(text, LONGEST_LINE) for text in texts):
             if left <= 0:
@@ -406,7 +406,7 @@ class Runner:
         """Pairs of the protected language and the target, as rows."""
         if path is None:
             return ()
-        lines = _texts(path)
+        lines = texts_of_file(path)
         pairs = (line.split("\t") for line in lines if line.count("\t") == 1)
         into = self.out / f"{name}.jsonl"
         write_rows(into, ({"source": one, "target": other} for one, other in pairs))
@@ -473,20 +473,6 @@ class Runner:
                         f"The folder holds a comparison with another {name} "
                         f"({stored.get(name)!r}); use another folder.",
                     )
-
-
-def _texts(path: Path) -> list[str]:
-    """The lines of a file, or the texts of its rows; raises InputMissing where it is not
-    UTF-8 or a row has no text."""
-    try:
-        if path.suffix == ".jsonl":
-            return list(corpus_texts(Corpus(str(path), "monolingual", ())))
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as problem:
-        raise InputMissing(
-            f"The file {path.name} is no text in UTF-8.",
-            hint="Save it as UTF-8 and start again.",
-        ) from problem
 
 
 def untied_copy(base: Path, into: Path) -> Path:
