@@ -98,6 +98,17 @@ def _about_text(
             )
             % {"passes": passes}
         )
+    if 0 < passes < c.LESS_THAN_A_PASS:
+        sentences.append(
+            _(
+                "There is time to read about %(percent).0f %% of your text; to read it "
+                "once takes about %(minutes)s minutes."
+            )
+            % {
+                "percent": max(1, 100 * passes),
+                "minutes": f"{situation.minutes / passes:,.0f}",
+            }
+        )
     if not situation.protected_bytes:
         sentences.append(
             _(

@@ -109,6 +109,7 @@ PASSES: tuple[tuple[float, float], ...] = (
 )
 PASSES_SOURCE = "Muennighoff et al. 2023; bench/RESULTS.md"
 MANY_PASSES = 10.0
+LESS_THAN_A_PASS = 0.9
 
 # --- Replay -------------------------------------------------------------------
 # Ibrahim et al. 2024: 25 % for a strong shift; SambaLingo 25 %, Sailor 30 %.

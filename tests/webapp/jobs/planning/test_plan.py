@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -408,3 +409,16 @@ def test_preferences_that_will_be_left_out_are_said_before(
         not said or f"there are {pairs} marked answers, and it wants 1,000" in found[0]
     )
     assert not [w for w in plan_of(situation).warnings if "Learn to prefer" in w]
+
+
+def test_time_for_a_part_of_the_text_alone_is_said() -> None:
+    def said(minutes: float) -> list[str]:
+        plan = plan_of(replace(EXAMPLE, minutes=minutes, target_characters=10**8))
+        return [
+            line for line in plan.warnings if "of your text; to read it once" in line
+        ]
+
+    (sentence,) = said(30)
+    found = re.search(r"about (\d+) % .* about ([\d,]+) minutes", sentence)
+    assert found and 0 < int(found[1]) < 90
+    assert not said(2 * float(found[2].replace(",", "")))
