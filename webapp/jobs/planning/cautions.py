@@ -89,26 +89,7 @@ def _about_text(
             )
         )
     sentences += rows_advice.warn(situation, settings)
-    passes = predictions.passes(situation, stages)
-    if passes > c.MANY_PASSES:
-        sentences.append(
-            _(
-                "The text will be read about %(passes).0f times. That is partly learning "
-                "by heart; more text helps more than more time."
-            )
-            % {"passes": passes}
-        )
-    if 0 < passes < c.LESS_THAN_A_PASS:
-        sentences.append(
-            _(
-                "There is time to read about %(percent).0f %% of your text; to read it "
-                "once takes about %(minutes)s minutes."
-            )
-            % {
-                "percent": max(1, 100 * passes),
-                "minutes": f"{situation.minutes / passes:,.0f}",
-            }
-        )
+    sentences += _about_passes(situation, predictions.passes(situation, stages))
     if not situation.protected_bytes:
         sentences.append(
             _(
@@ -117,6 +98,23 @@ def _about_text(
             )
         )
     return sentences
+
+
+def _about_passes(situation: Situation, passes: float) -> list[str]:
+    if passes > c.MANY_PASSES:
+        sentence = _(
+            "The text will be read about %(passes).0f times. That is partly learning by "
+            "heart; more text helps more than more time."
+        )
+        return [sentence % {"passes": passes}]
+    if 0 < passes < c.LESS_THAN_A_PASS:
+        sentence = _(
+            "There is time to read about %(percent).0f %% of your text; to read it once "
+            "takes about %(minutes)s minutes."
+        )
+        minutes = f"{situation.minutes / passes:,.0f}"
+        return [sentence % {"percent": max(1, 100 * passes), "minutes": minutes}]
+    return []
 
 
 def _extension_may_cost(
