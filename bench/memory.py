@@ -184,6 +184,23 @@ SHORT_ANSWERS = {
         answer_characters=150,
     ),
 }
+# With additions float32 and bfloat16 are mixed, which makes copies; "auto" takes it where
+# it is faster.
+SIXTEEN_BITS = {
+    f"{name}, bfloat16": replace(
+        case,
+        settings=case.settings and case.settings | {"precision": "bfloat16"},
+        tuning=case.tuning and case.tuning | {"precision": "bfloat16"},
+    )
+    for name, case in {**FITTED, **HELD_OUT, **SHORT_ANSWERS}.items()
+    if name
+    in (
+        "58M lora 256",
+        "33M deep lora rank 32",
+        "base-en tuned with lora rank 64, short answers",
+        "58M tuned with lora rank 16, short answers",
+    )
+}
 LONGER = {
     "58M lora 256, 12 steps": Case("58M", LARGE | LORA | {"steps": 12}),
     "58M full 256, 12 steps": Case("58M", LARGE | {"steps": 12}),
@@ -196,7 +213,17 @@ TOGETHER = {
         "58M", LARGE, processes=2, sharing="sharded"
     ),
 }
-CASES = FITTED | HELD_OUT | NEW | ROWS | ANSWERING | SHORT_ANSWERS | LONGER | TOGETHER
+CASES = (
+    FITTED
+    | HELD_OUT
+    | NEW
+    | ROWS
+    | ANSWERING
+    | SHORT_ANSWERS
+    | SIXTEEN_BITS
+    | LONGER
+    | TOGETHER
+)
 
 
 def base_folder(name: str, folder: Path) -> Path:

@@ -27,6 +27,7 @@ from training import (
     compute,
     forward_passes,
     freed_memory,
+    halved_passes,
     manifest,
     optimisation,
 )
@@ -100,17 +101,19 @@ class Pretraining:
         self.head_loss = ranks.cut(model, HeadLoss(model, device))
         selection.follow(model)
         self.trained = selection.weights
+        tokens = forward_passes.prepare(
+            model,
+            settings.gradient_checkpointing,
+            packer.block_tokens,
+            self.trained.values(),
+            shared_by=ranks.size if ranks.sharded else 1,
+        )
+        if ranks.sharded:
+            most = min(tokens // packer.block_tokens, settings.batch_blocks)
+            rows = halved_passes.rows(work, most, first=ranks.first)
+            tokens = rows * packer.block_tokens
         self.micro_batches = MicroBatches(
-            work / "micro_batches.json",
-            forward_passes.prepare(
-                model,
-                settings.gradient_checkpointing,
-                packer.block_tokens,
-                self.trained.values(),
-                shared_by=ranks.size if ranks.sharded else 1,
-            ),
-            events,
-            ranks,
+            work / "micro_batches.json", tokens, events, ranks
         )
         self.at_step = 0
         self.peak = optimisation.peak_learning_rate(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from training import compute
+from training import compute, halved_passes
 from training.errors import (
     EXIT_STOPPED,
     EXIT_SUCCEEDED,
@@ -56,12 +56,17 @@ def learn(
 ) -> dict[str, Any]:
     """Run `train` in this process, or in the several that the job asks for; figures.
 
+    Begins again with smaller passes where memory is full (training/halved_passes.py).
     Raises what `decide`, `run_ranks` and `train` raise.
     """
     size, sharded = decide(context)
-    if size > 1:
-        return run_ranks(context, size, sharded=sharded)
-    return train(context, ALONE)
+
+    def once() -> dict[str, Any]:
+        if size > 1:
+            return run_ranks(context, size, sharded=sharded)
+        return train(context, ALONE)
+
+    return halved_passes.until_it_fits(context, once)
 
 
 def decide(context: StageContext) -> tuple[int, bool]:

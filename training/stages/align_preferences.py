@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from safetensors.torch import load_file, save_file
 
-from training import adapters, compute, freed_memory, merging, templates
+from training import (
+    adapters,
+    compute,
+    freed_memory,
+    halved_passes,
+    merging,
+    templates,
+)
 from training.data.preferences import PairIds, Preference, encode_pair, preferences_of
 from training.data.rows import read_rows
 from training.errors import BaseUnsuitable, MaterialMissing, Stopped
@@ -180,7 +187,7 @@ def tune(
         reference = before_training(context, tuned, learned, measured, pad)
     freed_memory.give_back()
     lengths = [pair.length for pair in learned]
-    tokens = tokens_of_a_pass(tuned, max(lengths))
+    tokens = tokens_of_a_pass(context, tuned, max(lengths), ranks)
     plan = sft.make_plan(
         context.work / "plan.json",
         tuned,
@@ -217,12 +224,23 @@ def tune(
     return plan, watcher, figures
 
 
-def tokens_of_a_pass(tuned: PeftModel, longest: int) -> int:
+def tokens_of_a_pass(
+    context: StageContext, tuned: PeftModel, longest: int, ranks: Ranks
+) -> int:
     """Tokens that a forward pass takes; on a GPU layers are computed twice
     (sft.trainer_values). `longest` in tokens: a pair is two such rows."""
+    settings = cast(AlignPreferences, context.settings)
     device = next(tuned.parameters()).device.type
     shape = shape_of(tuned.config.get_text_config().to_dict())
-    return tokens_at_once(shape, 2 * longest, device, checkpointing=device == "cuda")
+    tokens = tokens_at_once(shape, 2 * longest, device, checkpointing=device == "cuda")
+    pairs = preferences.at_once(
+        settings.batch_pairs // ranks.size,
+        longest,
+        sft.vocabulary_rows(tuned),
+        device,
+        tokens,
+    )
+    return 2 * longest * halved_passes.rows(context.work, pairs, first=ranks.first)
 
 
 def make_trainer(

@@ -132,9 +132,13 @@ def test_a_full_memory_makes_the_passes_of_all_smaller(
 
 
 @pytest.mark.slow
-def test_in_parts_a_full_memory_is_refused(together: Together) -> None:
+def test_in_parts_a_full_memory_ends_the_attempt_and_the_next_has_smaller_passes(
+    together: Together, tmp_path: Path
+) -> None:
     said = (together.folder / "sharded full memory 1.txt").read_text()
     assert "cannot be made smaller" in said
+    halved = together.weights("sharded halved")
+    assert difference(together.alone(tmp_path), halved) < SAME
 
 
 @pytest.mark.parametrize("rows", [1, 4, 5])

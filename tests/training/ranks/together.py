@@ -20,8 +20,10 @@ import torch
 from safetensors.torch import save_file
 
 from tests.training.pretraining.test_loop import Place, loop
+from training import halved_passes
 from training.data.packing import IGNORED, Batch
 from training.errors import OutOfMemory, Stopped
+from training.manifest import write_json
 from training.pretraining.loop import Pretraining
 from training.ranks import Ranks
 from training.ranks.__main__ import is_silence
@@ -85,6 +87,7 @@ def main(rank: int, folder: Path) -> None:
                 work.begin(run, way == "sharded", **DROPOUT)
             work.train(run.name, way == "sharded", run=run, **DROPOUT)
     work.full_memory("replicated full memory", False)
+    work.full_memory("sharded halved", True, halvings=2)
     work.full_memory("sharded full memory", True)  # the last: it ends badly
 
 
@@ -142,9 +145,15 @@ class Work:
         except Stopped:
             (self.folder / f"{run.name} {self.rank}.txt").write_text(f"{len(steps)}")
 
-    def full_memory(self, name: str, sharded: bool) -> None:
-        """The last process has no room for two rows."""
-        made = self.loop(self.folder / f"{name} {self.rank}", sharded)
+    def full_memory(self, name: str, sharded: bool, halvings: int = 0) -> None:
+        """The last process has no room for two rows; `halvings` as often were passes
+        made smaller before."""
+        run = self.folder / f"{name} {self.rank}"
+        kept = run / "work" / halved_passes.FILE
+        kept.parent.mkdir(parents=True)
+        if halvings:
+            write_json(kept, {"rows": 1, "halvings": halvings})
+        made = self.loop(run, sharded)
         plan = made.make_plan({}, 0.0)
 
         def room(module: Any, arguments: Any, values: Any) -> None:

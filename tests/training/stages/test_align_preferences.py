@@ -24,6 +24,7 @@ from training.errors import BaseUnsuitable, MaterialMissing, Stopped
 from training.run import check_inputs
 from training.spec import Prepare, TuneInstructions
 from training.stages import align_preferences, tune_instructions
+from training.tuning import preferences
 
 # Whole stages with real models: not for the quick loop.
 pytestmark = pytest.mark.slow
@@ -188,3 +189,41 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
     two = load_file(parted.folder / "adapter" / "adapter_model.safetensors")
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_where_memory_is_full_it_goes_on_from_its_checkpoint_with_smaller_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The same batch, pair by pair in the end; the steps before are not repeated."""
+    settings = dataclasses.replace(SETTINGS, batch_pairs=4)
+    whole = job(tmp_path / "one", settings)
+    align_preferences.run(whole)
+    cramped = job(tmp_path / "two", settings)
+    build, taken = preferences.build_trainer, []
+
+    def limited(*arguments, **more):
+        *_, watcher = arguments
+        watcher.checkpoint_minutes = 0  # one after each step
+        trainer = build(*arguments, **more)
+        step = trainer.training_step
+
+        def training_step(model, inputs, *rest):
+            pairs = trainer.args.per_device_train_batch_size
+            taken.append((trainer.state.global_step, pairs))
+            if trainer.state.global_step and pairs > 1:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return step(model, inputs, *rest)
+
+        trainer.training_step = training_step
+        return trainer
+
+    monkeypatch.setattr(preferences, "build_trainer", limited)
+    align_preferences.run(cramped)
+    assert taken[:3] == [(0, 4), (1, 4), (1, 2)]
+    assert taken[3:] == [(1, 1)] * 4 + [(2, 1)] * 4
+    assert [e["step"] for e in events_of(cramped, "progress")] == [1, 2, 3]
+    notes = [e["sentence"] for e in events_of(cramped, "note")]
+    assert sum("memory was full" in sentence for sentence in notes) == 2
+    one = load_file(whole.folder / "adapter" / "adapter_model.safetensors")
+    two = load_file(cramped.folder / "adapter" / "adapter_model.safetensors")
+    assert all(torch.allclose(one[n], two[n], atol=1e-5) for n in one)

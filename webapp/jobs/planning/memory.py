@@ -24,7 +24,8 @@ layer, with their gradients. Activations and logits are not divided.
 What lies free: a pass makes an output, keeps what follows from it and frees it; a smaller
 piece that stays is put into the hole, and the rest is too small for the next output.
 Additions make three outputs for each matrix: the base's, their own and the sum; with
-dropout its input is made anew.
+dropout its input is made anew, in bfloat16 twice. Where a CPU's clock chooses between
+float32 and bfloat16 the larger counts.
 
 Measured against real runs on a CPU: bench/RESULTS.md, bench/memory.py. On a GPU it has
 not been measured. Standard library only.
@@ -46,12 +47,12 @@ from training.spec import (
     bytes_of_a_token,
     in_parts,
     most_processes,
-    shape_of,
     share_of_one,
     tokens_at_once,
     wants_checkpointing,
 )
 from webapp.jobs.planning import constants as c
+from webapp.jobs.planning.base_shape import Base, base_of
 
 PARTS = ("process", "weights", "gradients", "optimizer", "activations", "logits")
 LEARNS = ("continue_pretraining", "tune_instructions", "align_preferences")
@@ -69,52 +70,6 @@ class Machine:
     device_bytes: float
     processes: int
     sharing: str
-
-
-@dataclass(frozen=True)
-class Base:
-    """A base as the formula sees it; `added` are the rows that a job will add."""
-
-    shape: Shape
-    parameters: int
-    rows: int
-    matrices: int
-    added: int = 0
-
-    @property
-    def row_numbers(self) -> int:
-        """Numbers of the input and output matrices."""
-        return self.rows * self.shape.width * self.matrices
-
-
-def base_of(passport: Mapping[str, Any], new_rows: int = 0) -> Base:
-    """From a passport; what an old or empty one lacks is guessed from the size."""
-    parameters = int(passport.get("parameters") or c.MILLION)
-    rows = int(passport.get("rows") or passport.get("vocabulary") or 32_000)
-    matrices = 1 if passport.get("tied") else 2
-    width = int(passport.get("width") or max(1, (parameters / 12) ** 0.4))
-    layers = int(passport.get("layers") or 12)
-    body = max(1, parameters - rows * width * matrices)
-    # Attention has four matrices of the width, a gated feed-forward part three.
-    wide = max(width, int((body / layers - 4 * width**2) / (3 * width)))
-    shape = shape_of(
-        {
-            "hidden_size": width,
-            "num_hidden_layers": layers,
-            "intermediate_size": passport.get("feed_forward") or wide,
-            "num_attention_heads": passport.get("heads") or 1,
-            "num_key_value_heads": 1,
-            "head_dim": passport.get("key_width") or width,
-            "model_type": passport.get("model_type"),
-        }
-    )
-    return Base(
-        shape=shape,
-        parameters=parameters + new_rows * width * matrices,
-        rows=rows + new_rows,
-        matrices=matrices,
-        added=new_rows,
-    )
 
 
 def parts(
@@ -155,12 +110,24 @@ def _moments(base: Base, stage: StageSettings, machine: Machine) -> list[Parts]:
     parted = in_parts(stage, machine.sharing, base.parameters, machine.device_bytes)
     holders = most_processes(stage, machine.processes) if parted else 1
     share = share_of_one(stage, machine.processes)
+    passes = [
+        _learning(base, share, learned, machine, holders, bfloat16=bfloat16)
+        for bfloat16 in _precisions(stage, gpu)
+    ]
     return [
-        _divided(base, _learning(base, share, learned, machine, holders), holders),
+        *[_divided(base, moment, holders) for moment in passes],
         _divided(base, _measuring(base, learned, gpu), holders),
         # To be written all parts come to the first process, on the CPU.
         *[_saving(base, learned)] * (not gpu),
     ]
+
+
+def _precisions(stage: StageSettings, gpu: bool) -> list[bool]:
+    """Whether a stage computes in bfloat16; both where a CPU's clock decides."""
+    precision = getattr(stage, "precision", "auto")
+    return {"float32": [False], "bfloat16": [True]}.get(
+        precision, [True] if gpu else [False, True]
+    )
 
 
 def _divided(base: Base, moment: Parts, holders: int) -> Parts:
@@ -203,11 +170,15 @@ def _additions(base: Base, stage: StageSettings) -> int:
 
 
 def _learning(
-    base: Base, stage: StageSettings, learned: int, machine: Machine, holders: int
+    base: Base,
+    stage: StageSettings,
+    learned: int,
+    machine: Machine,
+    holders: int,
+    *,
+    bfloat16: bool,
 ) -> Parts:
     """On the way back through the model, with everything held at once and whole."""
-    precision = getattr(stage, "precision", "auto")
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and machine.gpu)
     device = "cuda" if machine.gpu else "cpu"
     fixed = FLOAT * base.parameters + 3 * FLOAT * learned
     row = _tokens_of_a_row(stage)
@@ -263,10 +234,13 @@ def _tokens_of_a_pass(base: Base, stage: Any, device: str, twice: bool) -> int:
 
 def _outputs(shape: Shape, *, bfloat16: bool, dropout: bool, **_: Any) -> float:
     """Bytes that the matrices of all layers put out for a token: queries, keys, values
-    and output, gate, up and down; and their inputs, where something is dropped out."""
+    and output, gate, up and down; and their inputs, where something is dropped out: in
+    bfloat16 these are made float32 first, and both are freed."""
     numbers = 3 * shape.width + 2 * (shape.key_width + shape.feed_forward)
-    numbers += dropout * (6 * shape.width + shape.feed_forward)
-    return numbers * shape.layers * FLOAT * (0.5 if bfloat16 else 1.0)
+    inputs = 6 * shape.width + shape.feed_forward
+    size = numbers * (0.5 if bfloat16 else 1.0)
+    size += dropout * inputs * (2.0 if bfloat16 else 1.0)
+    return size * shape.layers * FLOAT
 
 
 def _measuring(base: Base, learned: int, gpu: bool) -> Parts:

@@ -81,9 +81,9 @@ def test_activations_follow_layers_and_tokens() -> None:
 def kept(stage: StageSettings, *, gpu: bool = False) -> float:
     """Activations on the way back, whichever moment of the run is the fullest."""
     machine = memory.Machine(gpu, 0.0, 1, "auto")
-    return memory._learning(memory.base_of(PASSPORT), stage, 0, machine, 1)[
-        "activations"
-    ]
+    return memory._learning(
+        memory.base_of(PASSPORT), stage, 0, machine, 1, bfloat16=False
+    )["activations"]
 
 
 def test_what_lies_free_follows_the_outputs_of_matrices() -> None:
@@ -256,3 +256,15 @@ def test_real_runs_need_what_was_predicted(tmp_path: Path, case: str) -> None:
     # What the page said before: 16 bytes a number, a block of logits, 700 MB.
     before = 16 * 4_400_000 + 256 * 3_072 * 12 + 700e6
     assert before != pytest.approx(measured, rel=0.15)
+
+
+def test_where_a_clock_chooses_the_precision_the_larger_counts() -> None:
+    def needed(precision: str, **settings: Any) -> int:
+        tuned = TuneInstructions(precision=precision, lora_rank=16, **settings)
+        return sum(memory.parts(PASSPORT, [tuned]).values())
+
+    for dropout in (0.0, 0.1):
+        both = [needed(p, lora_dropout=dropout) for p in ("float32", "bfloat16")]
+        assert needed("auto", lora_dropout=dropout) == max(both)
+        # Without dropout bfloat16 saves; with it the copies eat up most of that.
+        assert (both[1] < 0.85 * both[0]) == (not dropout)
