@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.browser import journey
@@ -208,22 +209,31 @@ def judge_the_model(visitor: Visitor, tmp_path: Path) -> None:
     before, after = re.search(r"Pieces\s+([\d,]+) → ([\d,]+)", figures).groups()
     assert int(after.replace(",", "")) > int(before.replace(",", ""))
     visitor.pictures("10-model")
-    with page.expect_download() as waiting:
-        page.get_by_role("link", name="Download the model").click()
-    packed = tmp_path / "model.zip"
-    waiting.value.save_as(packed)
-    unpack_and_load(packed, tmp_path / "taken-home")
+    load_all([take_home(page, link, tmp_path / link) for link in TAKEN_HOME])
+
+
+# What is downloaded, and a file by which its folder is found.
+TAKEN_HOME = {
+    "Download the model": "config.json",
+    "Download the adapter": "adapter_config.json",
+    "Download the base of the adapter": "config.json",
+}
 
 
 LOAD = """
 import json, sys
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
-folder = sys.argv[1]
+folder, adapter, base = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
+beside = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
 ids = tokenizer("Habari ya asubuhi", return_tensors="pt")
 out = model.generate(**ids, max_new_tokens=5, do_sample=False)
+logits, others = model(**ids).logits, beside(**ids).logits
 print(json.dumps({
+    "difference": float((logits - others).abs().max()),
+    "largest": float(logits.abs().max()),
     "rows": model.get_input_embeddings().weight.shape[0],
     "pieces": len(tokenizer),
     "template": bool(tokenizer.chat_template),
@@ -233,17 +243,28 @@ print(json.dumps({
 """
 
 
-def unpack_and_load(packed: Path, place: Path) -> None:
-    """In a process of its own, which knows nothing of this project."""
+def take_home(page: Page, link: str, place: Path) -> Path:
+    """The folder in what a link downloads that others' programs load."""
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name=link).click()
+    packed = place.with_name(f"{place.name}.zip")
+    waiting.value.save_as(packed)
     with zipfile.ZipFile(packed) as archive:
         assert archive.testzip() is None
         archive.extractall(place)
-    (config,) = place.rglob("config.json")
-    assert (config.parent / "README.md").read_text(encoding="utf-8").startswith("---")
+    (config,) = place.rglob(TAKEN_HOME[link])
     assert list(config.parent.glob("*.safetensors"))
+    return config.parent
+
+
+def load_all(folders: list[Path]) -> None:
+    """Model, adapter and base, in a process of its own, which knows nothing of this
+    project; the model says what the adapter over its base says."""
+    model = folders[0]
+    assert (model / "README.md").read_text(encoding="utf-8").startswith("---")
     ended = subprocess.run(
-        [sys.executable, "-c", LOAD, str(config.parent)],
-        cwd=place,
+        [sys.executable, "-c", LOAD, *map(str, folders)],
+        cwd=model,
         capture_output=True,
         text=True,
         timeout=600,
@@ -254,6 +275,7 @@ def unpack_and_load(packed: Path, place: Path) -> None:
     assert loaded["template"]
     assert loaded["same"].strip() == "Habari ya asubuhi"
     assert loaded["new"] >= 1
+    assert loaded["difference"] < 1e-4 * loaded["largest"]
 
 
 def chat_with_it(visitor: Visitor) -> None:
